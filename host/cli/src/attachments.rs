@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcni::Cache;
 use libcni::cache::Entry;
-use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Pod, rfc3339};
+use shim_api::admin::{AttachmentList, AttachmentState, ListedAttachment, Pod, rfc3339};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
@@ -58,10 +58,10 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     })
 }
 
-fn attachment(entry: Entry, cache: &Cache) -> Attachment {
+fn attachment(entry: Entry, cache: &Cache) -> ListedAttachment {
     let since = added_at(&entry, cache);
     let argument = |key| entry.args.get(key).unwrap_or_default().to_owned();
-    Attachment {
+    ListedAttachment {
         container_id: entry.key.container_id.to_string(),
         pod: Pod {
             namespace: argument("K8S_POD_NAMESPACE"),
@@ -91,7 +91,7 @@ fn added_at(entry: &Entry, cache: &Cache) -> Option<u64> {
 }
 
 /// Sorts by pod, with the default network's interface before `net1` and so on.
-fn key(attachment: &Attachment) -> (&str, &str, &str, &str) {
+fn key(attachment: &ListedAttachment) -> (&str, &str, &str, &str) {
     (
         &attachment.pod.namespace,
         &attachment.pod.name,
@@ -172,7 +172,7 @@ fn state(state: &AttachmentState) -> &'static str {
 }
 
 /// Why an attachment is not undone yet.
-fn note(attachment: &Attachment) -> Option<String> {
+fn note(attachment: &ListedAttachment) -> Option<String> {
     let AttachmentState::UndoPending { reason, retries } = &attachment.state else {
         return None;
     };
@@ -197,27 +197,29 @@ mod tests {
 
     use super::*;
 
+    fn list(attached: &[(&str, Option<&str>)]) -> AttachmentList {
+        let attachments = attached.iter().map(|(id, dir)| ListedAttachment {
+            container_id: (*id).to_owned(),
+            pod: Pod::default(),
+            network: "n".to_owned(),
+            if_name: "eth0".to_owned(),
+            netns: String::new(),
+            state: AttachmentState::Attached,
+            since_unix_seconds: None,
+            since: None,
+            cni_dir: dir.map(str::to_owned),
+        });
+        AttachmentList {
+            attachments: attachments.collect(),
+            unreadable: Vec::new(),
+        }
+    }
+
     #[test]
     fn containers_with_similar_ids_stay_distinct() {
-        let list = |ids: &[&str]| AttachmentList {
-            attachments: ids
-                .iter()
-                .map(|id| Attachment {
-                    container_id: (*id).to_owned(),
-                    pod: Pod::default(),
-                    network: "n".to_owned(),
-                    if_name: "eth0".to_owned(),
-                    netns: String::new(),
-                    state: AttachmentState::Attached,
-                    since_unix_seconds: None,
-                    since: None,
-                    cni_dir: None,
-                })
-                .collect(),
-            unreadable: Vec::new(),
-        };
         let shown = |ids: &[&str]| {
-            let table = table(&list(ids), UNIX_EPOCH);
+            let attached: Vec<_> = ids.iter().map(|id| (*id, None)).collect();
+            let table = table(&list(&attached), UNIX_EPOCH);
             let rows = table.lines().skip(1).filter_map(|row| {
                 let id = row.split_whitespace().last();
                 id.map(str::to_owned)
@@ -232,26 +234,12 @@ mod tests {
 
     #[test]
     fn directories_are_shown_where_there_are_several() {
-        let of = |dirs: &[&str]| {
-            let attachments = dirs.iter().map(|dir| Attachment {
-                container_id: "c".to_owned(),
-                pod: Pod::default(),
-                network: "n".to_owned(),
-                if_name: "eth0".to_owned(),
-                netns: String::new(),
-                state: AttachmentState::Attached,
-                since_unix_seconds: None,
-                since: None,
-                cni_dir: Some((*dir).to_owned()),
-            });
-            let list = AttachmentList {
-                attachments: attachments.collect(),
-                unreadable: Vec::new(),
-            };
-            table(&list, UNIX_EPOCH)
+        let of = |dirs: [&str; 2]| {
+            let attached = dirs.map(|dir| ("c", Some(dir)));
+            table(&list(&attached), UNIX_EPOCH)
         };
-        assert!(!of(&["/a", "/a"]).contains("/a"));
-        let table = of(&["/a", "/b"]);
+        assert!(!of(["/a", "/a"]).contains("/a"));
+        let table = of(["/a", "/b"]);
         let mut lines = table.lines();
         assert!(lines.next().unwrap().ends_with("CONTAINER  DIRECTORY"));
         assert!(lines.next().unwrap().ends_with("c          /a"), "{table}");

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use shim_api::admin::{Attachment, AttachmentList, AttachmentState, Forget, Unreadable};
+use shim_api::admin::{AttachmentList, AttachmentState, Forget, ListedAttachment, Unreadable};
 use shim_api::endpoint;
 
 use crate::args::Args;
@@ -26,7 +26,7 @@ pub(crate) fn forget(
     let container = whole_id(&list, container)?;
     let dir = dir.map(|dir| dir.display().to_string());
     let is_in = |one: &Option<String>| dir.is_none() || *one == dir;
-    let is_meant = |one: &&Attachment| {
+    let is_meant = |one: &&ListedAttachment| {
         let is_interface = if_name.is_none_or(|name| one.if_name == name);
         one.container_id == container && is_interface && is_in(&one.cni_dir)
     };
@@ -66,7 +66,7 @@ pub(crate) fn forget(
 /// forgotten with what another still has of an earlier use of its id.
 fn refuse_several(
     container: &str,
-    meant: &[&Attachment],
+    meant: &[&ListedAttachment],
     damaged: Option<&Unreadable>,
 ) -> Result<(), String> {
     let mut dirs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -110,10 +110,8 @@ fn whole_id<'a>(list: &'a AttachmentList, beginning: &str) -> Result<&'a str, St
     match ids[..] {
         [id] => Ok(id),
         [] => Err(format!("the ledger has no container {beginning:?}")),
-        _ if ids.contains(&beginning) => Ok(ids
-            .into_iter()
-            .find(|id| *id == beginning)
-            .unwrap_or_default()),
+        // Sorted: an id that is the beginning of others is the first.
+        [first, ..] if first == beginning => Ok(first),
         _ => Err(format!(
             "the ids of {} containers begin with {beginning:?}: {}",
             ids.len(),
@@ -122,7 +120,7 @@ fn whole_id<'a>(list: &'a AttachmentList, beginning: &str) -> Result<&'a str, St
     }
 }
 
-fn description(meant: &[&Attachment], damaged: Option<&Unreadable>) -> String {
+fn description(meant: &[&ListedAttachment], damaged: Option<&Unreadable>) -> String {
     let mut text = String::new();
     for one in meant {
         let pod = format!("{}/{}", one.pod.namespace, one.pod.name);

@@ -67,7 +67,7 @@ fn advice(error: &(dyn Error + 'static), args: &Args) -> Vec<&'static str> {
     advice
 }
 
-/// What the command prints is on standard output.
+/// Runs the command and prints its output.
 fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
     if let Command::Policy(command) = &args.command
         && let Some(output) = author(command, args.output)

@@ -17,7 +17,7 @@ pub(crate) fn completion(shell: Shell) -> String {
     String::from_utf8_lossy(&script).into_owned()
 }
 
-/// Writes a page for the command and for each of its commands: `cnidaria-policy-list.1`.
+/// Writes a page for the command and one for each subcommand, such as `cnidaria-policy-list.1`.
 ///
 /// # Errors
 /// The directory cannot be written to.

@@ -1,8 +1,8 @@
-//! Trees edited by pointer, and their differences.
+//! Trees edited by pointer.
 
 #![cfg(test)]
 
-use cni_types::json::{Document, Error, Limits, Node, Operation, Patch, Pointer};
+use cni_types::json::{Document, Error, Limits, Node, Pointer};
 use proptest::prelude::*;
 
 fn document(text: &str) -> Document {
@@ -148,82 +148,6 @@ fn equality_is_about_meaning() {
     }
 }
 
-#[track_caller]
-fn check_patch(old: &str, new: &str, expected: &str) {
-    let patch = Patch::between(document(old).root(), document(new).root());
-    assert_eq!(patch.to_string(), expected);
-}
-
-#[test]
-fn a_patch_has_only_what_changed() {
-    check_patch(r#"{"a":1,"b":2}"#, r#"{"b":2,"a":1}"#, "[]");
-    check_patch(
-        r#"{"mtu":1500,"x":{"y":1},"gone":0}"#,
-        r#"{"mtu":9000,"x":{"y":1,"z/":[2.50]}}"#,
-        r#"[{"op":"replace","path":"/mtu","value":9000},{"op":"add","path":"/x/z~1","value":[2.50]},{"op":"remove","path":"/gone"}]"#,
-    );
-    check_patch(
-        "[1,2,3]",
-        "[1,9,2,3]",
-        r#"[{"op":"add","path":"/1","value":9}]"#,
-    );
-    check_patch(
-        "[1,2,3,4]",
-        "[1,4]",
-        r#"[{"op":"remove","path":"/2"},{"op":"remove","path":"/1"}]"#,
-    );
-    check_patch("[1]", "{}", r#"[{"op":"replace","path":"","value":{}}]"#);
-    check_patch(
-        "[1,1]",
-        "[1,1,1]",
-        r#"[{"op":"add","path":"/2","value":1}]"#,
-    );
-}
-
-/// The subset of RFC 6902 that [`Patch`] uses.
-fn apply(document: &mut Node, patch: &Patch) {
-    for operation in patch.operations() {
-        let (path, value) = match operation {
-            Operation::Add { path, value } | Operation::Replace { path, value } => (
-                path,
-                Some(Node::parse(value.get(), Limits::default()).unwrap()),
-            ),
-            Operation::Remove { path } => (path, None),
-        };
-        let path = pointer(path);
-        let Some((last, _)) = path.tokens().split_last() else {
-            *document = value.unwrap();
-            continue;
-        };
-        let parent = at(document, path.parent().unwrap().tokens());
-        match (parent, value, operation) {
-            (Node::Object(members), Some(value), _) => {
-                members.retain(|(key, _)| key != last);
-                members.push((last.clone(), value));
-            }
-            (Node::Object(members), None, _) => members.retain(|(key, _)| key != last),
-            (Node::Array(elements), Some(value), Operation::Add { .. }) => {
-                elements.insert(last.parse().unwrap(), value);
-            }
-            (Node::Array(elements), Some(value), _) => {
-                elements[last.parse::<usize>().unwrap()] = value;
-            }
-            (Node::Array(elements), None, _) => {
-                elements.remove(last.parse().unwrap());
-            }
-            (Node::Scalar(_), ..) => panic!("no container"),
-        }
-    }
-}
-
-fn at<'a>(node: &'a mut Node, tokens: &[String]) -> &'a mut Node {
-    tokens.iter().fold(node, |node, token| match node {
-        Node::Object(members) => &mut members.iter_mut().find(|(k, _)| k == token).unwrap().1,
-        Node::Array(elements) => &mut elements[token.parse::<usize>().unwrap()],
-        Node::Scalar(_) => panic!("no container"),
-    })
-}
-
 fn any_json() -> impl Strategy<Value = String> {
     let scalar = prop_oneof![
         Just("null".to_owned()),
@@ -258,16 +182,6 @@ proptest! {
         let expected: serde_json::Value = serde_json::from_str(&text).unwrap();
         let read: serde_json::Value = serde_json::from_str(&document(&text).to_string()).unwrap();
         prop_assert_eq!(read, expected);
-    }
-
-    #[test]
-    fn a_patch_leads_from_one_tree_to_the_other(old in any_json(), new in any_json()) {
-        let (old, new) = (document(&old), document(&new));
-        let patch = Patch::between(old.root(), new.root());
-        let mut patched = old.root().clone();
-        apply(&mut patched, &patch);
-        prop_assert_eq!(&patched, new.root());
-        prop_assert_eq!(patch.is_empty(), old == new);
     }
 
     #[test]

@@ -15,8 +15,6 @@ use super::own::OwnConfig;
 
 /// Where Multus' thick plugin looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
-/// The connection limit unless configured.
-pub const DEFAULT_CONNECTION_LIMIT: usize = 512;
 pub(crate) const OWN_KEY: &str = "cnidaria";
 
 /// Why the configuration cannot be used. The daemon does not start.

@@ -49,7 +49,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// All mistakes of a text, by line. None if the daemon starts with it and has nothing to warn about.
+/// All mistakes of a text, by line. Empty if the daemon starts with it and warns about nothing.
 pub fn find(text: &[u8]) -> Vec<Mistake> {
     let file = match RawObject::parse(text) {
         Ok(file) => file,
@@ -258,9 +258,10 @@ fn member<'a>(text: &'a str, part: &str) -> Option<(usize, &'a str)> {
 /// The file without a key.
 fn without(file: &RawObject, key: &[String]) -> Option<RawObject> {
     let (first, rest) = key.split_first()?;
-    let name = file.iter().map(|(name, _)| name.to_owned());
-    let mut names = name.filter(|name| name.eq_ignore_ascii_case(first));
-    let name = names.next()?;
+    let mut names = file.iter().map(|(name, _)| name);
+    let name = names
+        .find(|name| name.eq_ignore_ascii_case(first))?
+        .to_owned();
     let mut file = file.clone();
     if rest.is_empty() {
         file.remove(&name)?;

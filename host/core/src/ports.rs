@@ -40,7 +40,7 @@ pub use ledger::{
     Undo,
 };
 pub use node_files::{NodeFiles, NodeFilesError};
-pub use rehearsal::{Action, PolicyAction, Rehearsal, RehearsalRecord};
+pub use rehearsal::{Action, Operation, PolicyAction, Rehearsal, RehearsalRecord};
 pub use standing::{Standing, StandingAttachment};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.

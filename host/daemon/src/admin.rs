@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cni_types::args::{self, ContainerId, IfName};
 use cni_types::error::{CniError, code};
 use hyper::StatusCode;
-use policy_engine::{PolicyInfo, State};
+use policy_engine::{LoadState, PolicyInfo};
 use shim_api::admin;
 
 use cnidaria_core::domain::entry::Entry;
@@ -13,13 +13,17 @@ use cnidaria_core::ports::{LedgerError, Undo};
 use cnidaria_core::report;
 
 /// A recorded attachment, with its pending undo.
-pub(crate) fn attachment(entry: Entry, undo: Option<&Undo>, cni_dir: &Path) -> admin::Attachment {
+pub(crate) fn attachment(
+    entry: Entry,
+    undo: Option<&Undo>,
+    cni_dir: &Path,
+) -> admin::ListedAttachment {
     let pending = undo.and_then(|undo| undo.share_of(&entry));
     let since = match &pending {
         Some(pending) => Some(pending.since),
         None => entry.added_at,
     };
-    admin::Attachment {
+    admin::ListedAttachment {
         container_id: entry.container_id.to_string(),
         pod: admin::Pod {
             namespace: entry.pod.namespace,
@@ -56,11 +60,11 @@ pub(crate) fn unreadable(
 
 /// Status and body of the list of attachments. Sorts them by pod; a pod's stay in plan order.
 pub(crate) fn answer(
-    mut attachments: Vec<admin::Attachment>,
+    mut attachments: Vec<admin::ListedAttachment>,
     unreadable: Vec<admin::Unreadable>,
 ) -> (StatusCode, Vec<u8>) {
     attachments.sort_by(|a, b| {
-        let key = |one: &admin::Attachment| {
+        let key = |one: &admin::ListedAttachment| {
             let pod = &one.pod;
             let pod = (pod.namespace.clone(), pod.name.clone());
             (pod, one.container_id.clone(), one.cni_dir.clone())
@@ -178,12 +182,12 @@ pub(crate) fn policy(policy: PolicyInfo) -> admin::Policy {
         name: policy.name,
         file: policy.file.display().to_string(),
         state: match policy.state {
-            State::Loaded => admin::PolicyState::Loaded,
-            State::Stale => admin::PolicyState::Stale,
-            State::Loading => admin::PolicyState::Loading,
-            State::Broken => admin::PolicyState::Broken,
-            State::Quarantined => admin::PolicyState::Quarantined,
-            State::Off => admin::PolicyState::Off,
+            LoadState::Loaded => admin::PolicyState::Loaded,
+            LoadState::Stale => admin::PolicyState::Stale,
+            LoadState::Loading => admin::PolicyState::Loading,
+            LoadState::Broken => admin::PolicyState::Broken,
+            LoadState::Quarantined => admin::PolicyState::Quarantined,
+            LoadState::Off => admin::PolicyState::Off,
         },
         mode: match policy.mode {
             policy_engine::Mode::Enforce => admin::PolicyMode::Enforce,

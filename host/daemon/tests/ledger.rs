@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
-use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
 use cnidaria_core::domain::entry::Entry;
@@ -125,24 +124,13 @@ fn entry(network: &str, if_name: &str) -> Entry {
     let result = br#"{"cniVersion":"1.0.0","ips":[{"address":"10.1.2.3/24"}]}"#;
     let mut args = CniArgs::new();
     args.set("K8S_POD_NAME", "a").unwrap();
+    let conf = NetworkConfList::parse_any(conf.as_str()).unwrap();
     Entry {
-        container_id: id(CONTAINER),
-        netns: sandbox().netns,
-        pod: sandbox().pod,
         runtime_network: Some(NetworkName::new("pods").unwrap()),
-        network: network.into(),
-        if_name: IfName::new(if_name).unwrap(),
         is_default: if_name == "eth0",
-        is_chosen: false,
-        conf: NetworkConfList::parse_any(conf.as_str()).unwrap(),
         cni_args: args,
-        capability_args: RawObject::new(),
-        device: None,
-        namespace: None,
-        tags: std::collections::BTreeMap::new(),
-        failed_add: None,
-        added_at: None,
         result: Some(CniResult::parse(result, ConfVersion::default()).unwrap()),
+        ..Entry::of(&sandbox(), network, IfName::new(if_name).unwrap(), conf)
     }
 }
 

@@ -14,7 +14,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::certificate::NodeCertificate;
 use super::certificate::stored;
 use super::kubeconfig;
 use super::plugin;
@@ -97,6 +96,20 @@ pub(crate) struct Credentials {
     pub(crate) config: Config,
     /// How long they are valid before they must be read again.
     pub(crate) fresh: Option<Duration>,
+}
+
+/// The certificate to obtain, and where to store it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeCertificate {
+    /// Has the API server's address and the credentials for the first request.
+    pub bootstrap_kubeconfig: PathBuf,
+    /// Directory where certificates are stored.
+    pub dir: PathBuf,
+    /// Name of this node.
+    pub node: String,
+    /// The lifetime to request. The API server may choose another, and rejects less than ten
+    /// minutes.
+    pub lifetime: Duration,
 }
 
 /// How the API server is reached.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use cnidaria_core::conf::value;
 
 use crate::access::Access;
-use crate::certificate::NodeCertificate;
+use crate::access::NodeCertificate;
 
 /// Lifetime to request for the node's own certificate without `certDuration`, as in Multus.
 const CERT_DURATION: Duration = Duration::from_secs(600);

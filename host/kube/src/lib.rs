@@ -26,8 +26,7 @@ use async_trait::async_trait;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-pub use access::Access;
-pub use certificate::NodeCertificate;
+pub use access::{Access, NodeCertificate};
 pub use client::{Client, DaemonSet};
 pub use counts::Requests;
 

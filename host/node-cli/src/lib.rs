@@ -1,5 +1,5 @@
-//! The commands for operators of a node: `cnidaria install`, `uninstall`, `ready` and `doctor`. They work with
-//! a running daemon, over its socket, and without one.
+//! The commands for operators of a node: `cnidaria install`, `uninstall`, `ready` and `doctor`.
+//! They work with a running daemon, over its socket, and without one.
 
 #![warn(missing_docs)]
 

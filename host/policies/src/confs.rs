@@ -3,9 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use cni_types::conf::NetworkConfList;
-use cni_types::json::Document;
-
-use super::convert;
+use cni_types::json::{Document, Limits, RawObject};
 
 /// Maximum number of cached confs.
 const KEPT: usize = 32;
@@ -25,13 +23,18 @@ impl Confs {
         if let Some((_, tree)) = known.iter().find(|(known, _)| known.text() == conf.text()) {
             return Ok(tree.clone());
         }
-        let tree = convert::document(conf.raw())?;
+        let tree = document(conf.raw())?;
         if known.len() >= KEPT {
             known.remove(0);
         }
         known.push((conf.clone(), tree.clone()));
         Ok(tree)
     }
+}
+
+/// The parsed tree of an object.
+pub(super) fn document(object: &RawObject) -> Result<Document, String> {
+    Document::parse(&object.to_text(), Limits::default()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

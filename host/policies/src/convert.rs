@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use cni_types::args::IfName;
 use cni_types::capability::PortMapping;
 use cni_types::conf::NetworkConfList;
-use cni_types::json::{Document, Limits, RawObject};
+use cni_types::json::{Document, RawObject};
 use cni_types::result::CniResult;
 use cni_types::version::Version;
 use policy_engine as engine;
 
-use super::confs::Confs;
+use super::confs::{Confs, document};
 use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::networks::{Networks, Wanted};
@@ -126,7 +126,7 @@ fn chosen(
 pub(super) fn attachment(
     attachment: &Attachment,
     confs: &Confs,
-) -> Result<engine::Attachment, String> {
+) -> Result<engine::PolicyAttachment, String> {
     let request = &attachment.request;
     let device = attachment.device.as_ref();
     let fixed = engine::Fixed {
@@ -138,7 +138,7 @@ pub(super) fn attachment(
         default_route: gateways(attachment.default_route.as_deref()),
         runtime_config: attachment.capability_args().to_text(),
     };
-    Ok(engine::Attachment {
+    Ok(engine::PolicyAttachment {
         network: attachment.network.clone(),
         if_name: attachment.if_name.to_string(),
         is_default: attachment.is_default,
@@ -156,7 +156,7 @@ pub(super) fn attachment(
 }
 
 /// An attachment that no policy edited, with its addresses in canonical form.
-pub(super) fn unedited(origin: Attachment, shown: &engine::Attachment) -> Attachment {
+pub(super) fn unedited(origin: Attachment, shown: &engine::PolicyAttachment) -> Attachment {
     Attachment {
         request: RuntimeConfig {
             ips: shown.ips.clone(),
@@ -169,7 +169,10 @@ pub(super) fn unedited(origin: Attachment, shown: &engine::Attachment) -> Attach
 }
 
 /// An attachment after policies edited it.
-pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<Attachment, String> {
+pub(super) fn edited(
+    origin: Attachment,
+    edited: engine::PolicyAttachment,
+) -> Result<Attachment, String> {
     let conf = NetworkConfList::parse_any(edited.conf.to_string())
         .map_err(|error| cnidaria_core::report::chain(&error))?;
     let conf = match edited.cni_args {
@@ -195,7 +198,7 @@ pub(super) fn edited(origin: Attachment, edited: engine::Attachment) -> Result<A
 }
 
 /// A recorded attachment, as its delegates were called.
-pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, String> {
+pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::PolicyAttachment, String> {
     let request = RuntimeConfig::of_capability_args(&entry.capability_args);
     let device = entry.device.as_ref();
     let fixed = engine::Fixed {
@@ -208,7 +211,7 @@ pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::Attachment, 
         default_route: Vec::new(),
         runtime_config: entry.capability_args.to_text(),
     };
-    Ok(engine::Attachment {
+    Ok(engine::PolicyAttachment {
         network: entry.network.clone(),
         if_name: entry.if_name.to_string(),
         is_default: entry.is_default,
@@ -254,10 +257,6 @@ pub(super) fn stored(entry: &Entry) -> engine::Outcome {
 
 fn if_name(name: String) -> Result<IfName, String> {
     IfName::new(name).map_err(|error| error.to_string())
-}
-
-pub(super) fn document(object: &RawObject) -> Result<Document, String> {
-    Document::parse(&object.to_text(), Limits::default()).map_err(|error| error.to_string())
 }
 
 fn object(document: &Document) -> Result<RawObject, String> {

@@ -173,7 +173,7 @@ struct EngineSession {
 /// An attachment as shown to policies that did not change it; they may see it again.
 struct Shown {
     attachment: Attachment,
-    as_shown: Arc<policy_engine::Attachment>,
+    as_shown: Arc<policy_engine::PolicyAttachment>,
 }
 
 impl Shown {
@@ -239,7 +239,7 @@ impl EngineSession {
         &self,
         plan: &[Attachment],
         hook: &'static str,
-    ) -> Result<Vec<policy_engine::Attachment>, Denial> {
+    ) -> Result<Vec<policy_engine::PolicyAttachment>, Denial> {
         plan.iter()
             .map(|attachment| convert::attachment(attachment, &self.confs))
             .collect::<Result<_, _>>()

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use policy_engine::{AppliedEdit, Call, Denied, Finding, Hook, Mode, Witness};
 
-use cnidaria_core::ports::{Action, PolicyAction, RehearsalRecord};
+use cnidaria_core::ports::{Action, Operation, PolicyAction, RehearsalRecord};
 
 /// Records edits, denials and findings, in order.
 #[derive(Debug, Default)]
@@ -47,7 +47,8 @@ impl Witness for Recorder {
     }
 
     fn edited(&self, edit: &AppliedEdit, mode: Mode) {
-        let action = Action::Edited(edit.patch.clone());
+        let operations = edit.patch.0.iter().map(operation).collect();
+        let action = Action::Edited(operations);
         self.push(&edit.policy, edit.hook, mode, action);
     }
 
@@ -65,5 +66,13 @@ impl Witness for Recorder {
             message: finding.message.clone(),
         };
         self.push(&finding.policy, finding.hook, Mode::Enforce, action);
+    }
+}
+
+fn operation(edit: &policy_engine::Operation) -> Operation {
+    Operation {
+        op: edit.change.as_str().to_owned(),
+        path: edit.path.clone(),
+        value: edit.parsed(),
     }
 }

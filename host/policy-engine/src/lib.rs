@@ -23,12 +23,13 @@ mod wasm;
 
 pub use config::{Config, Recording, Redaction};
 pub use model::description::Description;
-pub use model::policy::{LastFailure, Mode, PolicyInfo, State};
+pub use model::patch::{Change, Operation, Patch};
+pub use model::policy::{LastFailure, LoadState, Mode, PolicyInfo};
 pub use model::ports::{Cluster, Evaluation, Needs, NodeAttachment, Observer, Skipped, Verdict};
 pub use model::report::{AddFailure, AppliedEdit, Cause, Denied, Finding, Hook, Report, Severity};
 pub use model::request::{
-    Attachment, Bandwidth, Chosen, ChosenDefault, Command, Fixed, Networks, Origin, Owner, PodRef,
-    PodSpec, PortMapping, RequestFacts, Selection,
+    Bandwidth, Chosen, ChosenDefault, Command, Fixed, Networks, Origin, Owner, PodRef, PodSpec,
+    PolicyAttachment, PortMapping, RequestFacts, Selection,
 };
 pub use model::witness::{Call, Level, Witness};
 pub use run::generation::Generation;

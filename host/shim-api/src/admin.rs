@@ -206,7 +206,7 @@ pub struct Left {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttachmentList {
     /// Sorted by pod, then in plan order.
-    pub attachments: Vec<Attachment>,
+    pub attachments: Vec<ListedAttachment>,
     /// Sandboxes missing from the list because their ledger files are damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
@@ -242,7 +242,7 @@ pub struct Forget {
 /// One attachment in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Attachment {
+pub struct ListedAttachment {
     /// Container id of the sandbox.
     pub container_id: String,
     /// The attached pod.
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn undo_pending_attachment_has_its_reason() {
-        let attachment = Attachment {
+        let attachment = ListedAttachment {
             container_id: "abc".to_owned(),
             pod: Pod {
                 namespace: "default".to_owned(),
@@ -345,7 +345,7 @@ mod tests {
             r#"{"containerId":"abc","pod":{"namespace":"default","name":"web","uid":""},"network":"default/macvlan","ifName":"net1","netns":"/run/netns/x","state":"undo-pending","reason":"ipam is down","retries":3,"sinceUnixSeconds":1800000000,"since":"2027-01-15T08:00:00Z","cniDir":"/l"}"#
         );
         assert_eq!(
-            serde_json::from_str::<Attachment>(&json).unwrap(),
+            serde_json::from_str::<ListedAttachment>(&json).unwrap(),
             attachment
         );
     }

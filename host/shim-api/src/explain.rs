@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::admin::Pod;
@@ -114,8 +115,8 @@ pub struct PolicyAction {
 pub enum Action {
     /// Edit what the hook offers.
     Edit {
-        /// A JSON patch (RFC 6902), as text; long ones are cut.
-        patch: String,
+        /// A JSON patch (RFC 6902); operations that do not fit into 16 KiB are missing.
+        patch: Vec<Operation>,
     },
     /// Deny the request.
     Deny {
@@ -134,6 +135,18 @@ pub enum Action {
     /// An action of a newer daemon.
     #[serde(other)]
     Unknown,
+}
+
+/// An operation of a JSON patch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// `add`, `remove` or `replace`.
+    pub op: String,
+    /// RFC 6901 pointer.
+    pub path: String,
+    /// The new value; missing if it is removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
 }
 
 /// A recorded attachment.

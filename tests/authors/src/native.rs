@@ -236,7 +236,7 @@ fn selection(given: &policy_engine::Selection) -> Selection {
     }
 }
 
-fn attachment(given: &policy_engine::Attachment) -> Attachment {
+fn attachment(given: &policy_engine::PolicyAttachment) -> Attachment {
     let ips: Vec<&str> = given.ips.iter().map(String::as_str).collect();
     let conf = given.conf.to_string();
     let mut attachment = Attachment::new(&given.network, &given.if_name, &conf).with_ips(&ips);

@@ -10,13 +10,12 @@
 
 use std::fs;
 use std::thread;
-use std::time::Duration;
 
 use conformance::observe;
 use conformance::rig::Rig;
 use conformance::steps::links;
 use node::case::on_a_private_node;
-use node::{Answer, run};
+use node::{Answer, run, runs, until};
 use serde_json::{Value, json};
 
 fn code(answer: &Answer) -> u64 {
@@ -274,7 +273,7 @@ fn correction_08_add_awaits_pod_or_fails() {
         let recorded = rig.golden("lifecycle/pod-not-found-add.json");
         let call = rig.call(&recorded["run"]);
         let waiting = thread::spawn(move || call.make().unwrap());
-        thread::sleep(Duration::from_millis(300));
+        until("the shim runs", || runs("cnidaria-shim"));
         rig.ask_for("ghost", "");
         let answer = waiting.join().unwrap();
         assert!(answer.succeeded(), "{answer:#?}");

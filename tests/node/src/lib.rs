@@ -21,6 +21,7 @@ pub mod networks;
 mod node;
 mod pod;
 mod program;
+mod until;
 
 pub use binaries::Binaries;
 pub use call::{Answer, Call};
@@ -28,4 +29,5 @@ pub use clock::Clock;
 pub use error::Error;
 pub use node::Node;
 pub use pod::{Pod, Sandbox};
-pub use program::run;
+pub use program::{run, runs};
+pub use until::until;

@@ -9,12 +9,13 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::binaries::Binaries;
-use crate::call::Call;
+use crate::call::{Answer, Call};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::hotplug;
 use crate::pod::{Pod, Sandbox};
 use crate::program::run;
+use crate::until::comes_to_hold;
 
 /// Where Debian installs the reference plugins; `CNI_BIN_DIR` overrides it.
 const PLUGINS: &str = "/usr/lib/cni";
@@ -286,6 +287,14 @@ impl Node {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Waits until `holds`.
+    ///
+    /// # Panics
+    /// When it does not hold within two minutes; prints the daemons' log.
+    pub fn until(&self, what: &str, holds: impl FnMut() -> bool) {
+        assert!(comes_to_hold(holds), "not in time: {what}\n{}", self.log());
+    }
+
     fn log_path(&self) -> PathBuf {
         self.path("daemon.log")
     }
@@ -302,6 +311,25 @@ impl Node {
     pub fn call(&self, command: &str, sandbox: &Sandbox) -> Result<Call, Error> {
         let call = Call::new(self.binaries.shim()?, command, sandbox, &self.plugins());
         Ok(call.stdin(self.conf.to_string()))
+    }
+
+    /// Makes a shim call for a sandbox.
+    ///
+    /// # Panics
+    /// When the shim cannot be executed.
+    pub fn make(&self, command: &str, sandbox: &Sandbox) -> Answer {
+        let answer = self.call(command, sandbox).and_then(|call| call.make());
+        answer.expect("the shim can be executed")
+    }
+
+    /// Makes a shim call that has to succeed.
+    ///
+    /// # Panics
+    /// When it does not; prints the daemons' log.
+    pub fn succeed(&self, command: &str, sandbox: &Sandbox) -> Answer {
+        let answer = self.make(command, sandbox);
+        assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", self.log());
+        answer
     }
 
     /// Asks the daemon to attach a network of this conf to a running sandbox, or to detach it.

@@ -24,3 +24,8 @@ pub fn run(program: &str, arguments: &[&str]) -> Result<String, Error> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// Whether a program of this name runs on the node.
+pub fn runs(program: &str) -> bool {
+    run("pgrep", &["-x", program]).is_ok()
+}

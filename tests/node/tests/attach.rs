@@ -11,14 +11,6 @@ use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
-/// Makes a call that must succeed.
-fn succeed(node: &Node, command: &str, sandbox: &Sandbox) -> Answer {
-    let answer = node.call(command, sandbox).and_then(|call| call.make());
-    let answer = answer.expect("the shim can be executed");
-    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
-    answer
-}
-
 /// A started node with the test networks, and a pod that selects some of them.
 fn node_and_pod(node: &mut Node, selected: &str) -> Sandbox {
     networks::prepare(node).expect("the networks can be prepared");
@@ -33,7 +25,7 @@ fn node_and_pod(node: &mut Node, selected: &str) -> Sandbox {
 
 /// Detaches a pod and checks that nothing is left.
 fn detached(node: &Node, sandbox: &Sandbox) {
-    succeed(node, "DEL", sandbox);
+    node.succeed("DEL", sandbox);
     nothing_is_left(node, sandbox);
 }
 
@@ -69,7 +61,7 @@ fn comma_list_networks_are_attached() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, "blue, storage@data");
 
-        let result = succeed(node, "ADD", &pod).json().unwrap();
+        let result = node.succeed("ADD", &pod).json().unwrap();
         assert_eq!(result["cniVersion"], "1.0.0");
         assert_eq!(result["ips"][0]["gateway"], "10.77.0.1");
         let links = inspect::links(Some(&pod.netns_name)).unwrap();
@@ -101,9 +93,9 @@ fn comma_list_networks_are_attached() {
             inspect::ping(&pod.netns_name, link, gateway).unwrap();
         }
 
-        succeed(node, "CHECK", &pod);
+        node.succeed("CHECK", &pod);
         detached(node, &pod);
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
     });
 }
 
@@ -122,7 +114,7 @@ fn json_annotation_members_take_effect() {
             .add_pod(Pod::new("default", "a").networks(&annotation.to_string()))
             .unwrap();
 
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         let links = inspect::links(Some(&pod.netns_name)).unwrap();
         assert_eq!(links[1].name, "green0");
         assert_eq!(links[1].mac, "02:00:00:00:00:77");
@@ -131,7 +123,7 @@ fn json_annotation_members_take_effect() {
             status(node, &pod.pod),
             named(&[("cluster", "eth0"), ("other/green", "green0")])
         );
-        succeed(node, "CHECK", &pod);
+        node.succeed("CHECK", &pod);
         detached(node, &pod);
     });
 }
@@ -140,7 +132,7 @@ fn json_annotation_members_take_effect() {
 fn unannotated_pod_gets_default_network() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, "");
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         assert_eq!(status(node, &pod.pod), named(&[("cluster", "eth0")]));
         detached(node, &pod);
     });
@@ -151,7 +143,7 @@ fn result_is_printed_in_conf_version() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, "");
         node.conf["cniVersion"] = json!("0.3.1");
-        let result = succeed(node, "ADD", &pod).json().unwrap();
+        let result = node.succeed("ADD", &pod).json().unwrap();
         assert_eq!(result["cniVersion"], "0.3.1");
         assert_eq!(result["ips"][0]["version"], "4");
         detached(node, &pod);
@@ -162,14 +154,14 @@ fn result_is_printed_in_conf_version() {
 fn a_second_add_fails_and_harms_nothing() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, "blue");
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         let before = Traces::of(node, &pod.netns_name).unwrap();
 
         let again = node.call("ADD", &pod).unwrap().make().unwrap();
         assert_eq!(again.code, Some(1), "{again:#?}");
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
         inspect::ping(&pod.netns_name, "eth0", "10.77.0.1").unwrap();
-        succeed(node, "CHECK", &pod);
+        node.succeed("CHECK", &pod);
         detached(node, &pod);
     });
 }
@@ -178,14 +170,14 @@ fn a_second_add_fails_and_harms_nothing() {
 fn del_needs_no_pod_network_or_netns() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, "blue");
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         for manifest in fs::read_dir(node.path("manifests")).unwrap() {
             fs::remove_file(manifest.unwrap().path()).unwrap();
         }
         fs::remove_file(node.path("net.d/10-default.conflist")).unwrap();
         node::run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
 
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
         assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
     });
@@ -203,7 +195,7 @@ fn del_of_unknown_container_succeeds() {
 fn check_detects_missing_secondary_interface() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node, "blue");
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         node::run("ip", &["-n", &pod.netns_name, "link", "delete", "net1"]).unwrap();
 
         let check = node.call("CHECK", &pod).unwrap().make().unwrap();
@@ -227,7 +219,7 @@ fn many_pods_at_once_get_addresses_of_their_own() {
         let all = |command: &str| {
             thread::scope(|scope| {
                 for pod in &pods {
-                    scope.spawn(|| succeed(node, command, pod));
+                    scope.spawn(|| node.succeed(command, pod));
                 }
             });
         };
@@ -258,8 +250,8 @@ fn del_passes_the_same_environment_as_add() {
         let pod = node
             .add_pod(Pod::new("default", "a").networks("traced@t0"))
             .unwrap();
-        succeed(node, "ADD", &pod);
-        succeed(node, "DEL", &pod);
+        node.succeed("ADD", &pod);
+        node.succeed("DEL", &pod);
 
         let records: Vec<Value> = inspect::files(&calls)
             .unwrap()
@@ -295,7 +287,7 @@ fn concurrent_adds_succeed_once() {
         });
         let winners = answers.iter().filter(|answer| answer.succeeded()).count();
         assert_eq!(winners, 1, "{answers:#?}");
-        succeed(node, "CHECK", &pod);
+        node.succeed("CHECK", &pod);
         inspect::ping(&pod.netns_name, "net1", "10.78.0.1").unwrap();
         detached(node, &pod);
     });
@@ -349,7 +341,7 @@ fn a_node_that_is_ready_says_so_on_status() {
         node.start_daemon().unwrap();
         node.conf["cniVersion"] = json!("1.1.0");
         let pod = node.add_pod(Pod::new("default", "a")).unwrap();
-        succeed(node, "STATUS", &pod);
+        node.succeed("STATUS", &pod);
     });
 }
 
@@ -376,7 +368,7 @@ fn parallel_attachments_complete_and_roll_back() {
         let pod = node
             .add_pod(Pod::new("default", "a").networks(networks))
             .unwrap();
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         assert_eq!(
             status(node, &pod.pod),
             named(&[
@@ -394,7 +386,7 @@ fn parallel_attachments_complete_and_roll_back() {
         ] {
             inspect::ping(&pod.netns_name, link, gateway).unwrap();
         }
-        succeed(node, "CHECK", &pod);
+        node.succeed("CHECK", &pod);
         detached(node, &pod);
 
         let pod = node

@@ -14,30 +14,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use node::case::on_a_private_node;
 use node::inspect;
-use node::{Answer, Clock, Node, Pod, Sandbox, networks};
+use node::{Clock, Node, Pod, networks};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const JUMPS: [i32; 4] = [12, -20, 3, 0];
 const YEAR: u64 = 365 * 24 * 60 * 60;
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
-fn succeed(node: &Node, command: &str, pod: &Sandbox) {
-    let answer = make(node, command, pod);
-    assert!(answer.succeeded(), "{command}: {answer:#?} {}", node.log());
-}
-
-fn wait_until(what: &str, node: &Node, is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what}: {}", node.log());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
 
 /// How many times a verb of the fake delegate was executed.
 fn executed(calls: &Path, verb: &str) -> usize {
@@ -81,13 +62,13 @@ fn requests_survive_clock_jumps() {
         let add = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || add.make().unwrap());
         let calls = node.path("calls");
-        wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
+        node.until("the ADD", || executed(&calls, "ADD") == 1);
         let beside = Pod::new("default", "beside").networks("blue");
         let beside = node.add_pod(beside).unwrap();
         for years in JUMPS {
             clock.jump_to_years(years).unwrap();
             for verb in ["STATUS", "ADD", "CHECK", "DEL"] {
-                succeed(node, verb, &beside);
+                node.succeed(verb, &beside);
             }
         }
         clock.jump_to_years(30).unwrap();
@@ -96,7 +77,7 @@ fn requests_survive_clock_jumps() {
         assert!(added.succeeded(), "{added:#?} {}", node.log());
         for verb in ["CHECK", "DEL"] {
             clock.jump_to_years(-15).unwrap();
-            succeed(node, verb, &pod);
+            node.succeed(verb, &pod);
         }
         assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
@@ -115,7 +96,7 @@ fn a_delegate_that_hangs_is_stopped_all_the_same() {
         let add = node.call("ADD", &pod).unwrap();
         let adding = thread::spawn(move || add.make().unwrap());
         let calls = node.path("calls");
-        wait_until("the ADD", node, || executed(&calls, "ADD") == 1);
+        node.until("the ADD", || executed(&calls, "ADD") == 1);
         // By this clock the deadline is now decades away.
         clock.jump_to_years(-20).unwrap();
         let answer = adding.join().unwrap();
@@ -135,11 +116,11 @@ fn clock_jumps_do_not_shift_undo_retries() {
         node.start_daemon().unwrap();
         let pod = node.add_pod(Pod::new("default", "a").networks("blue,odd"));
         let pod = pod.unwrap();
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         clock.jump_to_years(12).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let (start, calls) = (Instant::now(), node.path("calls"));
-        assert!(!make(node, "DEL", &pod).succeeded());
+        assert!(!node.make("DEL", &pod).succeeded());
         let listed = node
             .command_line(&["--output", "json", "attachments"])
             .unwrap();
@@ -151,16 +132,14 @@ fn clock_jumps_do_not_shift_undo_retries() {
         );
 
         clock.jump_to_years(40).unwrap();
-        wait_until("a retry", node, || executed(&calls, "DEL") > 1);
+        node.until("a retry", || executed(&calls, "DEL") > 1);
         // Only a lower bound: a busy machine may lengthen the pause arbitrarily.
         let first = start.elapsed();
         assert!(first >= Duration::from_secs(5), "{first:?}");
         clock.jump_to_years(-20).unwrap();
         instruct(node, json!({}));
         let ledger = node.path("ledger");
-        wait_until("the undo", node, || {
-            inspect::files(&ledger).unwrap().is_empty()
-        });
+        node.until("the undo", || inspect::files(&ledger).unwrap().is_empty());
         let second = start.elapsed();
         assert!(second >= Duration::from_secs(15), "{second:?}");
         assert_eq!(executed(&calls, "DEL"), 3, "{}", node.log());
@@ -177,16 +156,14 @@ fn deferred_del_runs_despite_clock_jump() {
             node.start_daemon().unwrap();
             let pod = Pod::new("default", &format!("a{years}")).networks("blue");
             let pod = node.add_pod(pod).unwrap();
-            succeed(node, "ADD", &pod);
+            node.succeed("ADD", &pod);
             node.kill_daemon().unwrap();
             // The shim uses the machine's clock.
-            succeed(node, "DEL", &pod);
+            node.succeed("DEL", &pod);
             clock.jump_to_years(years).unwrap();
             node.start_daemon().unwrap();
             let ledger = node.path("ledger");
-            wait_until("the DEL", node, || {
-                inspect::files(&ledger).unwrap().is_empty()
-            });
+            node.until("the DEL", || inspect::files(&ledger).unwrap().is_empty());
             assert!(inspect::reserved_addresses(node).unwrap().is_empty());
             node.stop_daemon().unwrap();
         }
@@ -207,14 +184,14 @@ fn clock_jumps_cause_no_policy_recompilation() {
         for years in [0, 25, -25] {
             clock.jump_to_years(years).unwrap();
             node.start_daemon().unwrap();
-            succeed(node, "ADD", &pod);
+            node.succeed("ADD", &pod);
             // Also while a daemon is running.
             clock.jump_to_years(-years).unwrap();
-            succeed(node, "DEL", &pod);
-            succeed(node, "ADD", &pod);
+            node.succeed("DEL", &pod);
+            node.succeed("ADD", &pod);
             let status = node.network_status(&pod.pod).unwrap().to_string();
             assert!(status.contains("generation"), "{status}");
-            succeed(node, "DEL", &pod);
+            node.succeed("DEL", &pod);
             let cache = node.path("policy-cache");
             let artefacts = inspect::files(&cache).unwrap();
             let artefacts: Vec<_> = artefacts

@@ -16,7 +16,7 @@ use std::env;
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
@@ -26,8 +26,6 @@ use serde_json::{Value, json};
 const ROUNDS: u64 = 30;
 /// Short enough that most kills hit a request.
 const LONGEST_LIFE_MS: u64 = 160;
-/// Time limit for the next daemon's unprompted clean-up.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// What a round's pods request, besides the default network.
 const NETWORKS: [&str; 4] = ["", "blue", "blue,storage", "blue,blue,storage"];
 /// All that runs on a clean node: the test itself, the daemon, and the shell that is process 1.
@@ -171,11 +169,9 @@ fn recover_unheard(node: &mut Node, pods: &[Sandbox]) -> Vec<Answer> {
         assert!(answer.succeeded(), "{answer:#?} {}", node.log());
     }
     node.start_daemon().expect("the daemon starts again");
-    let start = Instant::now();
-    while !inspect::files(&node.path("ledger")).unwrap().is_empty() {
-        assert!(start.elapsed() < PATIENCE, "{answers:#?} {}", node.log());
-        thread::sleep(Duration::from_millis(5));
-    }
+    node.until("the ledger is empty", || {
+        inspect::files(&node.path("ledger")).unwrap().is_empty()
+    });
     answers
 }
 

@@ -6,15 +6,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
-use node::{Answer, Node, Pod, Sandbox, networks};
+use node::{Answer, Node, Pod, Sandbox, networks, runs, until};
 use serde_json::json;
-
-/// Generous limit for things that are immediate on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn node_and_pod(node: &mut Node) -> Sandbox {
     let mut prepare = || {
@@ -25,24 +22,19 @@ fn node_and_pod(node: &mut Node) -> Sandbox {
     prepare().expect("the node can be prepared")
 }
 
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
 #[test]
 fn check_and_del_work_after_restart() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
         let before = Traces::of(node, &pod.netns_name).unwrap();
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         node.stop_daemon().unwrap();
         node.start_daemon().unwrap();
-        assert!(make(node, "CHECK", &pod).succeeded());
+        assert!(node.make("CHECK", &pod).succeeded());
         node.kill_daemon().unwrap();
         node.start_daemon().unwrap();
-        assert!(make(node, "CHECK", &pod).succeeded());
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("CHECK", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
     });
 }
@@ -51,12 +43,12 @@ fn check_and_del_work_after_restart() {
 fn missing_daemon_fails_check_but_defers_del() {
     on_a_private_node(|node| {
         let pod = node_and_pod(node);
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         node.kill_daemon().unwrap();
         let before = Traces::of(node, &pod.netns_name).unwrap();
         node.conf["cniVersion"] = json!("1.1.0");
         for (command, code) in [("CHECK", 11), ("STATUS", 50)] {
-            let answer = make(node, command, &pod);
+            let answer = node.make(command, &pod);
             assert_eq!(answer.code, Some(1), "{command}: {answer:#?}");
             let error = answer.json().unwrap();
             assert_eq!(error["code"], code, "{command}: {error:#}");
@@ -66,15 +58,14 @@ fn missing_daemon_fails_check_but_defers_del() {
             );
         }
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), before);
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?}");
         assert!(del.took < Duration::from_secs(1), "{del:#?}");
         node.start_daemon().unwrap();
-        let start = Instant::now();
-        while !Traces::of(node, &pod.netns_name).unwrap().ledger.is_empty() {
-            assert!(start.elapsed() < PATIENCE, "{}", node.log());
-            thread::sleep(Duration::from_millis(5));
-        }
+        node.until("the recorded DEL is carried out", || {
+            let traces = Traces::of(node, &pod.netns_name).unwrap();
+            traces.ledger.is_empty()
+        });
         only_the_wire_is_left(node, &pod);
     });
 }
@@ -85,7 +76,7 @@ fn add_times_out_with_code_11_without_daemon() {
         let pod = node_and_pod(node);
         node.stop_daemon().unwrap();
         node.conf["cnidaria"] = json!({ "shim": { "addConnectTimeoutMs": 400 } });
-        let answer = make(node, "ADD", &pod);
+        let answer = node.make("ADD", &pod);
         assert_eq!(answer.json().unwrap()["code"], 11, "{answer:#?}");
         assert!(answer.took >= Duration::from_millis(400), "{answer:#?}");
         assert!(answer.took < Duration::from_secs(5), "{answer:#?}");
@@ -99,11 +90,10 @@ fn add_waits_for_restarting_daemon() {
         node.stop_daemon().unwrap();
         let call = node.call("ADD", &pod).unwrap();
         let waiting = thread::spawn(move || call.make().unwrap());
-        thread::sleep(Duration::from_millis(300));
+        node.until("the shim runs", || runs("cnidaria-shim"));
         node.start_daemon().unwrap();
         let answer = waiting.join().unwrap();
         assert!(answer.succeeded(), "{answer:#?}");
-        assert!(answer.took >= Duration::from_millis(300), "{answer:#?}");
     });
 }
 
@@ -138,15 +128,15 @@ fn failed_del_stays_in_the_ledger() {
         node.start_daemon().unwrap();
         let pod = Pod::new("default", "a").networks("blue,sticky");
         let pod = node.add_pod(pod).unwrap();
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
 
-        let failed = make(node, "DEL", &pod);
+        let failed = node.make("DEL", &pod);
         assert_eq!(failed.json().unwrap()["code"], 111, "{failed:#?}");
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
         assert!(!inspect::files(&node.path("ledger")).unwrap().is_empty());
 
         fs::remove_file(&beside).unwrap();
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
     });
 }
@@ -155,8 +145,10 @@ fn failed_del_stays_in_the_ledger() {
 /// once the first network is attached.
 fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
     let go_on = node.path("go-on");
-    let instructions = json!({ "ADD": { "until": go_on } });
+    let calls = node.path("calls");
+    let instructions = json!({ "record": calls, "ADD": { "until": go_on } });
     let prepare = |node: &mut Node| {
+        fs::create_dir(&calls).expect("the node is new");
         networks::prepare(node)?;
         let conf = networks::fake("slow", &instructions);
         node.add_network("default", "slow", &conf)?;
@@ -168,18 +160,11 @@ fn add_that_waits(node: &mut Node) -> (Sandbox, PathBuf, JoinHandle<Answer>) {
     let (pod, call) = prepare(node)
         .unwrap_or_else(|error: node::Error| unreachable!("cannot be prepared: {}", error.chain()));
     let adding = thread::spawn(move || call.make().expect("the shim can be executed"));
-    let attached = || {
-        let links = inspect::links(Some(&pod.netns_name)).expect("the pod can be inspected");
-        let addresses = links.iter().filter(|link| !link.addresses.is_empty());
-        addresses.count() == 2
-    };
-    let start = Instant::now();
-    while !attached() {
-        assert!(start.elapsed() < PATIENCE, "{}", node.log());
-        thread::sleep(Duration::from_millis(5));
-    }
-    // The bridge plugin exits shortly after setting the address.
-    thread::sleep(Duration::from_millis(100));
+    // The delegate records its call before it blocks.
+    node.until("the second delegate runs", || {
+        let mut recorded = fs::read_dir(&calls).expect("it is there");
+        recorded.next().is_some()
+    });
     (pod, go_on, adding)
 }
 
@@ -200,7 +185,7 @@ fn next_daemon_deletes_an_interrupted_add() {
         assert_eq!(answer.code, Some(1), "{answer:#?}");
         fs::write(go_on, "").unwrap();
         node.start_daemon().unwrap();
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?} {}", node.log());
         only_the_wire_is_left(node, &pod);
     });
@@ -210,9 +195,12 @@ fn next_daemon_deletes_an_interrupted_add() {
 fn stopping_daemon_finishes_running_requests() {
     on_a_private_node(|node| {
         let (pod, go_on, adding) = add_that_waits(node);
+        let log = node.path("daemon.log");
         thread::scope(|scope| {
             scope.spawn(|| {
-                thread::sleep(Duration::from_millis(200));
+                until("the daemon stops", || {
+                    fs::read_to_string(&log).unwrap().contains("shutting down")
+                });
                 fs::write(go_on, "").unwrap();
             });
             node.stop_daemon().unwrap();
@@ -220,8 +208,8 @@ fn stopping_daemon_finishes_running_requests() {
         let answer = adding.join().unwrap();
         assert!(answer.succeeded(), "{answer:#?}");
         node.start_daemon().unwrap();
-        assert!(make(node, "CHECK", &pod).succeeded());
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("CHECK", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         only_the_wire_is_left(node, &pod);
     });
 }
@@ -235,7 +223,7 @@ fn del_after_add_timeout_removes_everything() {
         let answer = adding.join().unwrap();
         assert_eq!(answer.json().unwrap()["code"], 11, "{answer:#?}");
         fs::write(go_on, "").unwrap();
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?} {}", node.log());
         only_the_wire_is_left(node, &pod);
     });
@@ -253,10 +241,10 @@ fn del_waits_for_orphaned_delegates() {
         let deleting = thread::spawn(move || call.make().unwrap());
         let other = node.add_pod(Pod::new("default", "b")).unwrap();
         assert!(
-            make(node, "ADD", &other).succeeded(),
+            node.make("ADD", &other).succeeded(),
             "other pods do not wait"
         );
-        assert!(make(node, "DEL", &other).succeeded());
+        assert!(node.make("DEL", &other).succeeded());
         assert!(!deleting.is_finished());
         fs::write(go_on, "").unwrap();
         let del = deleting.join().unwrap();
@@ -273,7 +261,7 @@ fn hung_orphaned_delegate_is_killed() {
         node.kill_daemon().unwrap();
         assert_eq!(adding.join().unwrap().code, Some(1));
         node.start_daemon().unwrap();
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?} {}", node.log());
         assert!(del.took >= Duration::from_millis(300), "{del:#?}");
         only_the_wire_is_left(node, &pod);

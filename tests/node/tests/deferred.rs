@@ -9,21 +9,12 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::every_plugin::{self, State};
 use node::inspect;
-use node::{Answer, Node, Pod, Sandbox, networks, run};
+use node::{Node, Pod, Sandbox, networks, run};
 use serde_json::json;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
 
 fn ledger(node: &Node) -> Vec<PathBuf> {
     let files = inspect::files(&node.path("ledger")).unwrap();
@@ -34,25 +25,13 @@ fn add(node: &Node, name: &str, networks: &str) -> Sandbox {
     let pod = node
         .add_pod(Pod::new("default", name).networks(networks))
         .unwrap();
-    let added = make(node, "ADD", &pod);
+    let added = node.make("ADD", &pod);
     assert!(added.succeeded(), "{name}: {added:#?} {}", node.log());
     pod
 }
 
 fn remove_namespace(pod: &Sandbox) {
     run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
-}
-
-/// Waits for what the kernel does asynchronously, such as removing a namespace's links.
-fn wait_until(what: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while !what() {
-        if start.elapsed() > PATIENCE {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    true
 }
 
 #[test]
@@ -68,27 +47,24 @@ fn deferred_del_cleans_up_reference_plugins() {
         for network in all.iter().filter(|network| network.can_be_had()) {
             let name = network.name;
             let pod = add(node, name, &network.selection());
-            assert!(make(node, "DEL", &pod).succeeded(), "{name}");
+            assert!(node.make("DEL", &pod).succeeded(), "{name}");
             remove_namespace(&pod);
-            assert!(wait_until(|| inspect::links(None).unwrap().iter().all(
-                |link| link.kind != "veth" || link.name == "uplink" || link.name == "storage"
-            )));
+            // The kernel removes a namespace's links asynchronously.
+            node.until("the pod's links are gone", || {
+                inspect::links(None).unwrap().iter().all(|link| {
+                    link.kind != "veth" || link.name == "uplink" || link.name == "storage"
+                })
+            });
             let heard = State::of(node).unwrap();
 
             let pod = add(node, name, &network.selection());
             assert_ne!(State::of(node).unwrap(), heard, "{name} does something");
             node.kill_daemon().unwrap();
-            let deleted = make(node, "DEL", &pod);
+            let deleted = node.make("DEL", &pod);
             assert!(deleted.succeeded(), "{name}: {deleted:#?}");
             remove_namespace(&pod);
             node.start_daemon().unwrap();
-            let is_clean = wait_until(|| State::of(node).unwrap() == heard);
-            assert!(
-                is_clean,
-                "{name}: {:#?} {heard:#?} {}",
-                State::of(node).unwrap(),
-                node.log()
-            );
+            node.until(name, || State::of(node).unwrap() == heard);
         }
     });
 }
@@ -106,12 +82,12 @@ fn del_is_not_deferred_if_plugin_needs_netns() {
             let before = State::of(node).unwrap();
             let pod = add(node, name, &network.selection());
             node.kill_daemon().unwrap();
-            let refused = make(node, "DEL", &pod).json().unwrap();
+            let refused = node.make("DEL", &pod).json().unwrap();
             assert_eq!(refused["code"], 11, "{refused:#}");
             let message = refused["msg"].as_str().unwrap();
             assert!(message.contains("before its namespace goes"), "{message}");
             node.start_daemon().unwrap();
-            assert!(make(node, "DEL", &pod).succeeded());
+            assert!(node.make("DEL", &pod).succeeded());
             let after = State::of(node).unwrap();
             assert_eq!(after.ledger, before.ledger, "{name}");
             assert_eq!(after.kept, before.kept, "{name}");
@@ -131,15 +107,17 @@ fn recorded_del_runs_with_deferral_disabled() {
         node.start_daemon().unwrap();
         let pod = add(node, "blue", "blue");
         node.kill_daemon().unwrap();
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         remove_namespace(&pod);
         node.config["cnidaria"]["deferDels"] = json!(false);
         node.start_daemon().unwrap();
-        assert!(wait_until(|| ledger(node).is_empty()), "{}", node.log());
+        node.until("the ledger is empty", || ledger(node).is_empty());
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
-        assert!(wait_until(|| !node.path("ledger/.deferred").exists()));
+        node.until("no records are left", || {
+            !node.path("ledger/.deferred").exists()
+        });
         node.kill_daemon().unwrap();
-        assert_eq!(make(node, "DEL", &pod).json().unwrap()["code"], 11);
+        assert_eq!(node.make("DEL", &pod).json().unwrap()["code"], 11);
     });
 }
 
@@ -150,13 +128,13 @@ fn torn_record_is_completed_from_the_ledger() {
         node.start_daemon().unwrap();
         let pod = add(node, "blue", "blue");
         node.kill_daemon().unwrap();
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         remove_namespace(&pod);
         let record = node.path("ledger/.deferred").join(&pod.container_id);
         let text = fs::read(&record).unwrap();
         fs::write(&record, &text[..text.len() / 2]).unwrap();
         node.start_daemon().unwrap();
-        assert!(wait_until(|| ledger(node).is_empty()), "{}", node.log());
+        node.until("the ledger is empty", || ledger(node).is_empty());
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
     });
 }

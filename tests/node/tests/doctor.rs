@@ -6,15 +6,13 @@
     reason = "a test that fails here says where"
 )]
 
+use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use node::case::on_a_private_node;
 use node::{Node, networks, run};
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit code if there are errors.
 const BROKEN: i32 = 5;
 
@@ -73,11 +71,7 @@ fn the_doctor_finds_what_is_broken() {
         );
         node.start_daemon().unwrap();
         let conf = dir.join("00-multus.conf");
-        let start = Instant::now();
-        while !conf.exists() {
-            assert!(start.elapsed() < PATIENCE);
-            thread::sleep(Duration::from_millis(10));
-        }
+        node.until("the conf is provided", || conf.exists());
         assert_eq!(found(node), (vec![], Some(0)));
         assert!(doctor(node).0.contains(&"L610".to_owned()));
         run("mount", &["--bind", &bin, &bin]).unwrap();

@@ -15,20 +15,10 @@ use node::case::on_a_private_node;
 use node::every_plugin::{self, State};
 use node::inspect::Traces;
 use node::mistakes::{self, Mistake};
-use node::{Answer, Node, Pod, Sandbox, networks, run};
+use node::{Node, Pod, Sandbox, networks, run};
 use serde_json::{Value, json};
 
 const POLL: Duration = Duration::from_millis(5);
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    node.call(command, pod).unwrap().make().unwrap()
-}
-
-fn succeed(node: &Node, command: &str, pod: &Sandbox) {
-    let answer = make(node, command, pod);
-    let name = &pod.pod.name;
-    assert!(answer.succeeded(), "{command} of {name}: {answer:#?}");
-}
 
 /// A GC without valid attachments, and STATUS.
 fn collect(node: &Node, pod: &Sandbox) {
@@ -46,7 +36,7 @@ fn collect(node: &Node, pod: &Sandbox) {
 fn refuse(node: &Node, pod: &Sandbox, says: &str) {
     let name = &pod.pod.name;
     let before = traces(node, pod);
-    let answer = make(node, "ADD", pod);
+    let answer = node.make("ADD", pod);
     assert_eq!(answer.code, Some(1), "{name}: {answer:#?}");
     let error = answer.json().unwrap();
     let text = format!("{} {}", error["msg"], error["details"]);
@@ -90,7 +80,7 @@ fn a_mistake_fails_the_add_and_nothing_after_it() {
         let before = State::of(node).unwrap();
         for (mistake, pod) in mistakes.iter().zip(&pods) {
             refuse(node, pod, mistake.says);
-            succeed(node, "DEL", pod);
+            node.succeed("DEL", pod);
         }
         collect(node, &pods[0]);
 
@@ -98,13 +88,13 @@ fn a_mistake_fails_the_add_and_nothing_after_it() {
         node.stop_daemon().unwrap();
         node.start_daemon().unwrap();
         for (mistake, pod) in mistakes.iter().zip(&pods) {
-            succeed(node, "DEL", pod);
+            node.succeed("DEL", pod);
             refuse(node, pod, mistake.says);
         }
         collect(node, &pods[0]);
         for pod in &pods {
             run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
-            succeed(node, "DEL", pod);
+            node.succeed("DEL", pod);
             run("ip", &["netns", "add", &pod.netns_name]).unwrap();
         }
         let after = State::of(node).unwrap();
@@ -120,7 +110,7 @@ fn a_mistake_fails_the_add_and_nothing_after_it() {
             node.write(&path, manifest).unwrap();
             let before = traces(node, pod);
             for command in ["ADD", "CHECK", "DEL"] {
-                succeed(node, command, pod);
+                node.succeed(command, pod);
             }
             assert_eq!(traces(node, pod), before, "{}", mistake.name);
         }
@@ -144,9 +134,9 @@ fn a_mistake_late_in_a_chain_leaves_nothing() {
                 let pod = node.add_pod(pod).unwrap();
                 refuse(node, &pod, "");
                 assert_eq!(admitted(node), "", "{name}");
-                succeed(node, "DEL", &pod);
+                node.succeed("DEL", &pod);
                 run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
-                succeed(node, "DEL", &pod);
+                node.succeed("DEL", &pod);
                 count += 1;
             }
         }
@@ -172,7 +162,7 @@ fn bad_default_network_leaves_nothing() {
             let pod = Pod::new("default", name).annotation(key, &network);
             let pod = node.add_pod(pod).unwrap();
             refuse(node, &pod, mistake.says);
-            succeed(node, "DEL", &pod);
+            node.succeed("DEL", &pod);
         }
         let pod = node.add_pod(Pod::new("default", "other")).unwrap();
         collect(node, &pod);
@@ -188,7 +178,7 @@ fn a_mistake_in_a_hot_plug_harms_no_pod() {
             .add_pod(Pod::new("default", "a").networks("blue"))
             .unwrap();
         let before = traces(node, &pod);
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         let healthy = traces(node, &pod);
         for mistake in mistakes::all(node) {
             let asked = mistake.asks.get("interface").and_then(Value::as_str);
@@ -216,11 +206,11 @@ fn a_mistake_in_a_hot_plug_harms_no_pod() {
                 assert_eq!(traces(node, &pod), healthy, "{name}");
             }
         }
-        succeed(node, "CHECK", &pod);
+        node.succeed("CHECK", &pod);
         node.stop_daemon().unwrap();
         node.start_daemon().unwrap();
-        succeed(node, "CHECK", &pod);
-        succeed(node, "DEL", &pod);
+        node.succeed("CHECK", &pod);
+        node.succeed("DEL", &pod);
         assert_eq!(traces(node, &pod), before);
         collect(node, &pod);
     });
@@ -242,10 +232,10 @@ fn a_policys_edit_that_is_refused_leaves_nothing() {
         let pod = pod.annotation("cnidaria.dev/mtu", "storage=9300");
         let pod = node.add_pod(pod).unwrap();
         refuse(node, &pod, "9300");
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
         collect(node, &pod);
         run("ip", &["netns", "delete", &pod.netns_name]).unwrap();
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
     });
 }
 
@@ -278,18 +268,18 @@ fn a_mistake_begun_before_a_kill_holds_no_pod() {
         fs::write(&go_on, "").unwrap();
 
         node.start_daemon().unwrap();
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
         let kept = node.command_line(&["attachments"]).unwrap();
         assert!(
             kept.contains("slow") && kept.contains("TuningConf.mtu"),
             "{kept}"
         );
         collect(node, &pod);
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
         let right = mistakes::all(node)[0].put_right(node);
         node.add_network("default", "slow", &right).unwrap();
         for command in ["ADD", "CHECK", "DEL"] {
-            succeed(node, command, &pod);
+            node.succeed(command, &pod);
         }
         assert_eq!(traces(node, &pod), before);
     });

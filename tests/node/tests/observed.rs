@@ -18,12 +18,6 @@ use serde_json::json;
 
 const PORT: u16 = 29_091;
 
-/// Makes a call; returns whether it succeeded.
-fn make(node: &Node, command: &str, pod: &Sandbox) -> bool {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed").succeeded()
-}
-
 fn pod(node: &Node, name: &str, mtu: &str) -> Sandbox {
     let pod = Pod::new("default", name)
         .networks("blue")
@@ -73,11 +67,11 @@ fn metrics_count_verdicts_without_pod_labels() {
     on_a_private_node(|node| {
         prepare(node);
         let good = pod(node, "pod-of-a-user", "1337");
-        assert!(make(node, "ADD", &good), "{}", node.log());
+        assert!(node.make("ADD", &good).succeeded(), "{}", node.log());
         let denied = pod(node, "pod-denied", "9000");
-        assert!(!make(node, "ADD", &denied));
+        assert!(!node.make("ADD", &denied).succeeded());
         let trapped = node.add_pod(Pod::new("trapped", "pod-trapped")).unwrap();
-        assert!(!make(node, "ADD", &trapped));
+        assert!(!node.make("ADD", &trapped).succeeded());
 
         let metrics = scrape();
         let value = |name: &str, labels: &[&str]| {
@@ -142,7 +136,7 @@ fn metrics_count_verdicts_without_pod_labels() {
         ] {
             assert!(!text.contains(word), "{word}\n{text}");
         }
-        assert!(make(node, "DEL", &good));
+        assert!(node.make("DEL", &good).succeeded());
     });
 }
 
@@ -151,9 +145,9 @@ fn findings_and_failures_raise_pod_events() {
     on_a_private_node(|node| {
         prepare(node);
         let good = pod(node, "a", "1337");
-        assert!(make(node, "ADD", &good), "{}", node.log());
+        assert!(node.make("ADD", &good).succeeded(), "{}", node.log());
         let trapped = node.add_pod(Pod::new("trapped", "b")).unwrap();
-        assert!(!make(node, "ADD", &trapped));
+        assert!(!node.make("ADD", &trapped).succeeded());
         let log = node.log();
         let told = |reason: &str, words: &[&str]| {
             let event = log

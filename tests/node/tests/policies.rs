@@ -4,29 +4,18 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Traces};
 use node::{Answer, Node, Pod, Sandbox, networks};
 use serde_json::json;
 
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
-fn succeed(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = make(node, command, pod);
-    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
-    answer
-}
-
 /// Makes an ADD that must be denied and leave nothing; returns the answer.
 fn refused(node: &Node, pod: &Sandbox) -> Answer {
     let traces = || Traces::of(node, &pod.netns_name).expect("the node can be inspected");
     let before = traces();
-    let answer = make(node, "ADD", pod);
+    let answer = node.make("ADD", pod);
     assert_eq!(answer.code, Some(1), "{answer:#?}");
     assert_eq!(traces(), before);
     answer
@@ -49,7 +38,7 @@ fn policy_edits_outlive_the_policy() {
         let pod = node
             .add_pod(pod.annotation("cnidaria.dev/mtu", "blue=1337"))
             .unwrap();
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         assert_eq!(mtus(&pod), [1500, 1337]);
 
         for file in fs::read_dir(node.path("policies")).unwrap() {
@@ -57,8 +46,8 @@ fn policy_edits_outlive_the_policy() {
         }
         node.stop_daemon().unwrap();
         node.start_daemon().unwrap();
-        succeed(node, "CHECK", &pod);
-        succeed(node, "DEL", &pod);
+        node.succeed("CHECK", &pod);
+        node.succeed("DEL", &pod);
         assert!(inspect::files(&node.path("ledger")).unwrap().is_empty());
     });
 }
@@ -113,19 +102,15 @@ fn large_instances_hold_up_no_pod() {
         node.add_module("20-huge", &large(10_000), &open).unwrap();
         node.start_daemon().unwrap();
         // The daemon may still compile them.
-        let end = Instant::now() + Duration::from_secs(120);
         let refused = "140000 globals, at most 65536";
-        while !node.log().contains(refused) && Instant::now() < end {
-            thread::sleep(Duration::from_millis(100));
-        }
-        assert!(node.log().contains(refused), "{}", node.log());
+        node.until(refused, || node.log().contains(refused));
         let pod = node.add_pod(Pod::new("default", "other")).unwrap();
         let node = &*node;
         thread::scope(|scope| {
             for _ in 0..40 {
-                scope.spawn(|| make(node, "STATUS", &pod));
+                scope.spawn(|| node.make("STATUS", &pod));
             }
-            succeed(node, "ADD", &pod);
+            node.succeed("ADD", &pod);
             assert_eq!(node.health().unwrap(), 200);
         });
     });
@@ -146,9 +131,9 @@ fn broken_module_fails_only_matching_adds() {
         for word in ["10-broken", "10-broken.wasm"] {
             assert!(answer.stdout.contains(word), "{answer:#?}");
         }
-        succeed(node, "DEL", &guarded);
-        succeed(node, "ADD", &other);
-        succeed(node, "DEL", &other);
+        node.succeed("DEL", &guarded);
+        node.succeed("ADD", &other);
+        node.succeed("DEL", &other);
         let list = node.command_line(&["policy", "list"]).unwrap();
         assert!(list.contains("broken"), "{list}");
     });
@@ -164,7 +149,7 @@ fn endless_policy_does_not_block_del() {
         });
         node.start_daemon().unwrap();
         let attached = node.add_pod(Pod::new("default", "a")).unwrap();
-        succeed(node, "ADD", &attached);
+        node.succeed("ADD", &attached);
         node.stop_daemon().unwrap();
 
         node.add_policy("10-endless", "hostile-misbehave", &config)
@@ -175,7 +160,7 @@ fn endless_policy_does_not_block_del() {
         assert!(answer.stdout.contains("10-endless"), "{answer:#?}");
         assert!(answer.took >= Duration::from_millis(200), "{answer:#?}");
         assert!(answer.took < Duration::from_secs(5), "{answer:#?}");
-        succeed(node, "DEL", &attached);
+        node.succeed("DEL", &attached);
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
     });
 }
@@ -198,11 +183,7 @@ fn a_module_that_ended_the_daemon_is_quarantined() {
             let mut texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
             texts.any(|text| text.contains("before-add"))
         };
-        let begun = Instant::now();
-        while !is_marked() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "{}", node.log());
-            thread::sleep(Duration::from_millis(5));
-        }
+        node.until("the hook is marked", is_marked);
         node.kill_daemon().unwrap();
         assert!(!adding.join().unwrap().unwrap().succeeded());
 
@@ -227,14 +208,11 @@ fn a_module_that_ended_the_daemon_is_quarantined() {
         node.command_line(&["policy", "release", "10-endless"])
             .unwrap();
         // The module is loaded once a child has made an instance of it.
-        let end = Instant::now() + Duration::from_secs(120);
-        let mut list = String::new();
-        while !list.contains("loaded") && Instant::now() < end {
-            thread::sleep(Duration::from_millis(100));
-            list = node.command_line(&["policy", "list"]).unwrap();
-        }
-        assert!(list.contains("loaded"), "{list}");
-        succeed(node, "ADD", &pod);
-        succeed(node, "DEL", &pod);
+        node.until("the policy is loaded", || {
+            let list = node.command_line(&["policy", "list"]).unwrap();
+            list.contains("loaded")
+        });
+        node.succeed("ADD", &pod);
+        node.succeed("DEL", &pod);
     });
 }

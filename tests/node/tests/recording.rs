@@ -13,11 +13,6 @@ use node::case::on_a_private_node;
 use node::{Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
-fn make(node: &Node, command: &str, pod: &Sandbox) -> bool {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed").succeeded()
-}
-
 fn pod(node: &Node, name: &str, mtu: u32) -> Sandbox {
     let pod = Pod::new("default", name)
         .networks("blue")
@@ -59,10 +54,10 @@ fn a_changed_policy_is_compared_with_real_adds() {
         });
         node.start_daemon().unwrap();
         let fits = pod(node, "fits", 1337);
-        assert!(make(node, "ADD", &fits), "{}", node.log());
-        assert!(make(node, "CHECK", &fits), "{}", node.log());
-        assert!(make(node, "DEL", &fits), "{}", node.log());
-        assert!(!make(node, "ADD", &pod(node, "too-large", 1450)));
+        assert!(node.make("ADD", &fits).succeeded(), "{}", node.log());
+        assert!(node.make("CHECK", &fits).succeeded(), "{}", node.log());
+        assert!(node.make("DEL", &fits).succeeded(), "{}", node.log());
+        assert!(!node.make("ADD", &pod(node, "too-large", 1450)).succeeded());
 
         let recorded = status(node);
         assert_eq!(recorded["recording"], true, "{recorded:#}");
@@ -110,9 +105,9 @@ fn recording_needs_the_configuration() {
         node.start_daemon().unwrap();
         assert_eq!(status(node)["recording"], false);
         node.command_line(&["policy", "record", "start"]).unwrap();
-        assert!(make(node, "ADD", &pod(node, "a", 1400)));
+        assert!(node.make("ADD", &pod(node, "a", 1400)).succeeded());
         node.command_line(&["policy", "record", "stop"]).unwrap();
-        assert!(make(node, "ADD", &pod(node, "b", 1400)));
+        assert!(node.make("ADD", &pod(node, "b", 1400)).succeeded());
         let recorded = status(node);
         assert_eq!(recorded["recording"], false, "{recorded:#}");
         assert_eq!(recorded["requests"], 1, "{recorded:#}");

@@ -10,33 +10,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
-use node::{Answer, Node, Pod, Sandbox, inspect, networks};
+use node::{Node, Pod, inspect, networks};
 use serde_json::{Value, json};
-
-/// Longer than any step here takes: a test that reaches it fails.
-const LONG: Duration = Duration::from_secs(60);
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
-fn succeed(node: &Node, command: &str, pod: &Sandbox) {
-    let answer = make(node, command, pod);
-    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
-}
-
-/// Polls until a condition without notification holds.
-fn until(what: &str, node: &Node, holds: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < LONG, "{what}:\n{}", node.log());
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 /// The policies as the command line lists them.
 fn policies(node: &Node) -> Vec<Value> {
@@ -111,16 +88,14 @@ fn config_map_swap_spares_running_requests() {
         let call = node.call("ADD", &pod).unwrap();
         let under_way = thread::spawn(move || call.make());
         // Its first network is attached, so the ADD has begun.
-        until("the ADD begins", node, || {
-            logged(node, "\"AddedInterface\"") > 0
-        });
+        node.until("the ADD begins", || logged(node, "\"AddedInterface\"") > 0);
 
         mount(
             node,
             "2",
             &[("10-a.json", &denying()), ("20-b.json", &audit)],
         );
-        until("the reload", node, || logged(node, "\"loaded\"") == 3);
+        node.until("the reload", || logged(node, "\"loaded\"") == 3);
         fs::write(&gate, "").unwrap();
         let answer = under_way.join().unwrap().unwrap();
         assert!(answer.succeeded(), "{answer:#?}\n{}", node.log());
@@ -128,7 +103,7 @@ fn config_map_swap_spares_running_requests() {
         assert!(status.to_string().contains("\"one\""), "{status}");
 
         let late = node.add_pod(Pod::new("default", "b")).unwrap();
-        let answer = make(node, "ADD", &late);
+        let answer = node.make("ADD", &late);
         assert!(answer.stdout.contains("not any more"), "{answer:#?}");
         assert_eq!(
             logged(node, "\"loaded\""),
@@ -143,7 +118,7 @@ fn config_map_swap_spares_running_requests() {
             "{:?}",
             artefacts.keys()
         );
-        succeed(node, "DEL", &pod);
+        node.succeed("DEL", &pod);
     });
 }
 
@@ -159,7 +134,7 @@ fn bad_reload_keeps_policy_or_fails_status() {
                 &json!({"module": "witness.wasm", "mod": "audit"}),
             )],
         );
-        until("stale", node, || policies(node)[0]["state"] == "stale");
+        node.until("stale", || policies(node)[0]["state"] == "stale");
         let listed = policies(node);
         let error = listed[0]["lastError"].as_str().unwrap();
         assert!(
@@ -168,10 +143,10 @@ fn bad_reload_keeps_policy_or_fails_status() {
         );
         assert!(error.contains("10-a.json"), "{error}");
         let pod = node.add_pod(Pod::new("default", "a")).unwrap();
-        succeed(node, "ADD", &pod);
+        node.succeed("ADD", &pod);
         let status = node.network_status(&pod.pod).unwrap();
         assert!(status.to_string().contains("\"good\""), "{status}");
-        succeed(node, "STATUS", &pod);
+        node.succeed("STATUS", &pod);
 
         let required = json!({"module": "gone.wasm", "required": true, "failurePolicy": "open"});
         mount(
@@ -179,13 +154,13 @@ fn bad_reload_keeps_policy_or_fails_status() {
             "3",
             &[("10-a.json", &tagging("good")), ("20-b.json", &required)],
         );
-        until("broken", node, || policies(node).len() == 2);
-        let answer = make(node, "STATUS", &pod);
+        node.until("broken", || policies(node).len() == 2);
+        let answer = node.make("STATUS", &pod);
         let error = answer.json().unwrap();
         assert_eq!(error["code"], 50, "{error:#}");
         assert!(error.to_string().contains("20-b"), "{error:#}");
         let other = node.add_pod(Pod::new("default", "b")).unwrap();
-        assert!(!make(node, "ADD", &other).succeeded());
-        succeed(node, "DEL", &pod);
+        assert!(!node.make("ADD", &other).succeeded());
+        node.succeed("DEL", &pod);
     });
 }

@@ -34,11 +34,6 @@ fn node_and_pod(node: &mut Node) -> Sandbox {
     prepare().expect("the node can be prepared")
 }
 
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
 fn refused(answer: &Answer, reason: &str) {
     let error = answer.json().expect("an error object");
     assert_eq!(error["code"], json!(IO_FAILURE), "{error:#}");
@@ -73,17 +68,17 @@ fn full_disk_fails_add_but_not_del() {
         let clean = Traces::of(node, &pod.netns_name).unwrap();
         let ledger = node.path("ledger");
         let make_room = fill(&ledger);
-        refused(&make(node, "ADD", &pod), "No space left on device");
+        refused(&node.make("ADD", &pod), "No space left on device");
         make_room();
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
 
         assert!(
-            make(node, "ADD", &pod).succeeded(),
+            node.make("ADD", &pod).succeeded(),
             "by itself, when there is room"
         );
         let ledger = node.path("ledger");
         let make_room = fill(&ledger);
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(del.succeeded(), "{del:#?}");
         make_room();
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
@@ -101,18 +96,18 @@ fn a_ledger_that_cannot_be_written_loses_nothing() {
             run("mount", &["-o", &options, &ledger]).expect("it can be remounted");
         };
         remount("ro");
-        refused(&make(node, "ADD", &pod), "Read-only file system");
+        refused(&node.make("ADD", &pod), "Read-only file system");
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
         remount("rw");
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         remount("ro");
         // What is attached is undone; the file goes when it can.
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         let links = inspect::links(Some(&pod.netns_name)).unwrap();
         assert!(links.is_empty(), "what can be undone is: {links:?}");
         assert!(inspect::reserved_addresses(node).unwrap().is_empty());
         remount("rw");
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
     });
 }
@@ -152,23 +147,23 @@ fn fd_exhaustion_is_a_temporary_error() {
         // One for the connection, then from none to enough for everything an ADD opens.
         for free in 1..12 {
             leave_descriptors(&pid, free);
-            let answer = make(node, "ADD", &pod);
+            let answer = node.make("ADD", &pod);
             limit_descriptors(&pid, 1024);
             if !answer.succeeded() {
                 let error: Value = answer.json().expect("an error object");
                 assert!(error["msg"].as_str().is_some_and(|text| !text.is_empty()));
             }
-            let del = make(node, "DEL", &pod);
+            let del = node.make("DEL", &pod);
             assert!(del.succeeded(), "{free}: {del:#?}");
             let left = Traces::of(node, &pod.netns_name).unwrap();
             assert_eq!(left, clean, "{free} descriptors: {answer:#?}");
         }
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         leave_descriptors(&pid, 1);
-        let del = make(node, "DEL", &pod);
+        let del = node.make("DEL", &pod);
         assert!(!del.succeeded(), "nothing can be undone: {del:#?}");
         limit_descriptors(&pid, 1024);
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
     });
 }
@@ -181,7 +176,8 @@ fn accept_resumes_after_fd_exhaustion() {
         leave_descriptors(&pid, 0);
         let call = node.call("ADD", &pod).unwrap();
         let waiting = thread::spawn(move || call.make().unwrap());
-        thread::sleep(Duration::from_millis(300));
+        let refused = "cannot accept a connection";
+        node.until(refused, || node.log().contains(refused));
         assert!(!waiting.is_finished());
         limit_descriptors(&pid, 1024);
         let answer = waiting.join().unwrap();
@@ -200,29 +196,29 @@ fn damaged_ledger_is_recovered() {
             fs::write(&file, &text[..text.len() / 2]).unwrap();
         };
         let del = |node: &Node| {
-            let answer = make(node, "DEL", &pod);
+            let answer = node.make("DEL", &pod);
             // Quarantined files are for people, who remove them.
             fs::remove_dir_all(node.path("ledger/.damaged")).unwrap();
             assert!(answer.succeeded(), "{answer:#?} {}", node.log());
             assert_eq!(Traces::of(node, &pod.netns_name).unwrap(), clean);
         };
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         damage(node);
         del(node);
 
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         damage(node);
         fs::remove_dir_all(node.path("ledger/results")).unwrap();
         del(node);
 
-        assert!(make(node, "ADD", &pod).succeeded());
+        assert!(node.make("ADD", &pod).succeeded());
         damage(node);
         fs::remove_dir_all(node.path("ledger/results")).unwrap();
         let manifest = node.path("manifests/pod-default-a.json");
         let text = fs::read(&manifest).unwrap();
         fs::remove_file(&manifest).unwrap();
         thread::sleep(Duration::from_millis(300));
-        let unknown = make(node, "DEL", &pod);
+        let unknown = node.make("DEL", &pod);
         assert!(
             !unknown.succeeded(),
             "the daemon cannot know what to undo: {unknown:#?}"
@@ -262,7 +258,7 @@ fn delegate_output_takes_no_daemon_memory() {
             let node = &*node;
             for pod in &pods {
                 scope.spawn(move || {
-                    let answer = make(node, "ADD", pod);
+                    let answer = node.make("ADD", pod);
                     assert!(answer.stdout.contains("printed more than"), "{answer:#?}");
                 });
             }
@@ -302,15 +298,12 @@ fn delegates_run_in_the_configured_cgroup() {
         };
         thread::scope(|scope| {
             let node = &*node;
-            let adding = scope.spawn(|| make(node, "ADD", &pod));
-            while !populated() {
-                assert!(!adding.is_finished(), "{}", node.log());
-                thread::sleep(Duration::from_millis(5));
-            }
+            let adding = scope.spawn(|| node.make("ADD", &pod));
+            node.until("the delegate is in its group", populated);
             fs::write(&go_on, "").unwrap();
             assert!(adding.join().unwrap().succeeded());
         });
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         node.stop_daemon().unwrap();
         fs::remove_dir(&group).expect("nothing is left in it");
     });

@@ -7,24 +7,11 @@
 )]
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect;
 use node::{Node, Pod, Sandbox, networks, run};
 use serde_json::{Value, json};
-
-fn wait_until(what: impl Fn() -> bool) -> bool {
-    let start = Instant::now();
-    while !what() {
-        if start.elapsed() > Duration::from_secs(30) {
-            return false;
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    true
-}
 
 fn succeed(node: &Node, command: &str, pod: &Sandbox, conf: &Value) {
     let call = node.call(command, pod).unwrap().stdin(conf.to_string());
@@ -111,10 +98,8 @@ fn the_confs_own_directory_outlives_daemons() {
         run("ip", &["netns", "delete", &a.netns_name]).unwrap();
         assert!(node.path("ledger/.deferred").join(&a.container_id).exists());
         node.start_daemon().unwrap();
-        assert!(wait_until(|| !node
-            .path("ledger")
-            .join(&a.container_id)
-            .exists()));
+        let entry = node.path("ledger").join(&a.container_id);
+        node.until("the recorded DEL is carried out", || !entry.exists());
         let forget = ["attachments", "forget", "--yes", b.container_id.as_str()];
         node.command_line(&forget).unwrap();
         assert!(!node.path("ledger").join(&b.container_id).exists());

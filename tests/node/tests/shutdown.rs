@@ -12,11 +12,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use node::case::on_a_private_node;
 use node::inspect::Traces;
-use node::{Node, Pod, Sandbox, networks};
+use node::{Node, Pod, Sandbox, networks, until};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,19 +40,11 @@ fn prepare(node: &mut Node, shutdown_ms: u64) -> Sandbox {
     prepare().unwrap_or_else(|error: node::Error| unreachable!("{}", error.chain()))
 }
 
-fn wait_until(what: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !what() {
-        assert!(start.elapsed() < PATIENCE, "it never came to be");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Waits until a pod's ADD reaches its second network, whose delegate records its call before it
 /// blocks.
 fn is_under_way(calls: &Path) {
     let is_called = |name: std::ffi::OsString| name.to_string_lossy().ends_with("-ADD.json");
-    wait_until(|| {
+    until("the second delegate runs", || {
         let mut files = std::fs::read_dir(calls).expect("it is there");
         files.any(|file| is_called(file.expect("it can be listed").file_name()))
     });
@@ -128,10 +120,10 @@ fn daemon_answers_503_after_sigterm() {
         let adding = thread::spawn(move || adding.make().unwrap());
         is_under_way(&node.path("calls"));
         let [ready, posted] = ["GET /readyz", "POST /cni"].map(|line| begin(node, line));
-        wait_until(|| all_is_read(&socket));
+        until("the request is read", || all_is_read(&socket));
         let sent = Command::new("/bin/kill").args(["-TERM", &daemon]).status();
         assert!(sent.unwrap().success());
-        wait_until(|| !socket.exists());
+        until("the socket is gone", || !socket.exists());
 
         assert_eq!(finish(ready, "").0, 503);
         let (status, body) = finish(posted, r#"{"env":{"CNI_COMMAND":"STATUS"}}"#);

@@ -12,15 +12,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect;
-use node::{Answer, Node, Pod, Sandbox, networks, run};
+use node::{Node, Pod, Sandbox, networks, run};
 use serde_json::json;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Exit code while attachments are left.
 const ATTACHED: i32 = 4;
 
@@ -123,23 +120,10 @@ fn conf(node: &Node) -> PathBuf {
     node.path("net.d/00-multus.conf")
 }
 
-fn wait_for(path: &Path) {
-    let start = Instant::now();
-    while !path.exists() {
-        assert!(start.elapsed() < PATIENCE, "{}", path.display());
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
 fn add(node: &Node, name: &str) -> Sandbox {
     let pod = Pod::new("default", name).networks("blue");
     let pod = node.add_pod(pod).unwrap();
-    let added = make(node, "ADD", &pod);
+    let added = node.make("ADD", &pod);
     assert!(added.succeeded(), "{name}: {added:#?} {}", node.log());
     pod
 }
@@ -170,10 +154,10 @@ fn an_uninstalled_node_is_as_it_was() {
         let before = without_empty(snapshot(node), node);
         install(node);
         node.start_daemon().unwrap();
-        wait_for(&conf(node));
+        node.until("the conf is provided", || conf(node).exists());
         let [running, deferred, gone] = ["running", "deferred", "gone"].map(|name| add(node, name));
         node.kill_daemon().unwrap();
-        let deleted = make(node, "DEL", &deferred);
+        let deleted = node.make("DEL", &deferred);
         assert!(deleted.succeeded(), "the shim records it: {deleted:#?}");
         remove_namespace(&deferred);
         // Its DEL never comes: the runtime has called the primary network's plugin alone.
@@ -212,7 +196,7 @@ fn a_running_daemon_leaves_when_asked() {
         prepare(node);
         install(node);
         node.start_daemon().unwrap();
-        wait_for(&conf(node));
+        node.until("the conf is provided", || conf(node).exists());
         let [pod, gone] = ["a", "gone"].map(|name| add(node, name));
         remove_namespace(&gone);
         assert_eq!(uninstall(node, &[]), Some(ATTACHED));
@@ -222,7 +206,7 @@ fn a_running_daemon_leaves_when_asked() {
         let text = fs::read_to_string(&primary).unwrap();
         fs::write(&primary, text + "\n").unwrap();
         // Runtimes that remember the pod's conf still find the shim and the daemon.
-        assert!(make(node, "DEL", &pod).succeeded());
+        assert!(node.make("DEL", &pod).succeeded());
         assert_eq!(uninstall(node, &[]), Some(0));
         assert!(!conf(node).exists(), "{}", node.log());
         assert!(!node.path("plugins/multus-shim").exists());
@@ -238,7 +222,7 @@ fn force_removes_the_shim_and_keeps_the_ledger() {
         prepare(node);
         install(node);
         node.start_daemon().unwrap();
-        wait_for(&conf(node));
+        node.until("the conf is provided", || conf(node).exists());
         add(node, "a");
         node.stop_daemon().unwrap();
         assert!(conf(node).exists(), "a daemon that ends keeps it");

@@ -10,11 +10,10 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use hostile_misbehave::{Behaviour, Place};
 use node::case::on_a_private_node;
-use node::{Answer, Node, Pod, Sandbox, networks};
+use node::{Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
 
 /// The memory limit of the DaemonSet, in KiB.
@@ -28,16 +27,6 @@ struct Case {
     pod: Sandbox,
     /// What each answer to its ADD must contain; anything if empty.
     says: &'static str,
-}
-
-fn make(node: &Node, command: &str, pod: &Sandbox) -> Answer {
-    let answer = node.call(command, pod).and_then(|call| call.make());
-    answer.expect("the shim can be executed")
-}
-
-fn succeed(node: &Node, command: &str, pod: &Sandbox) {
-    let answer = make(node, command, pod);
-    assert!(answer.succeeded(), "{command}: {answer:#?}\n{}", node.log());
 }
 
 /// The daemon's peak memory in KiB.
@@ -61,20 +50,20 @@ fn watch(node: &Node, cases: &[Case]) {
             let is_over = &is_over;
             scope.spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
-                    let answer = make(node, "ADD", &case.pod);
+                    let answer = node.make("ADD", &case.pod);
                     let text = &answer.stdout;
                     assert!(text.contains(case.says), "{}: {answer:#?}", case.name);
-                    make(node, "STATUS", &case.pod);
-                    make(node, "DEL", &case.pod);
+                    node.make("STATUS", &case.pod);
+                    node.make("DEL", &case.pod);
                     calls.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
         for _ in 0..ROUNDS {
             assert_eq!(node.health().unwrap(), 200);
-            succeed(node, "ADD", &other);
+            node.succeed("ADD", &other);
             assert_eq!(node.health().unwrap(), 200);
-            succeed(node, "DEL", &other);
+            node.succeed("DEL", &other);
         }
     });
     for (case, calls) in cases.iter().zip(&calls) {
@@ -99,12 +88,10 @@ impl Drop for Over<'_> {
 
 /// Waits until every policy has been compiled.
 fn until_loaded(node: &Node) {
-    let end = Instant::now() + Duration::from_secs(120);
-    let list = || node.command_line(&["policy", "list"]).unwrap();
-    while list().contains("loading") && Instant::now() < end {
-        thread::sleep(Duration::from_millis(100));
-    }
-    assert!(!list().contains("loading"), "{}", list());
+    node.until("every policy is compiled", || {
+        let list = node.command_line(&["policy", "list"]).unwrap();
+        !list.contains("loading")
+    });
 }
 
 /// The settings of each hostile guest, with its name.

@@ -5,17 +5,24 @@ use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cni_types::json::{Document, Limits, Pointer};
 use cni_types::result::CniResult;
 use cni_types::version::ConfVersion;
 use policy_engine::{
-    Attachment, Command, Config, Outcome, PodRef, PolicyHost, PolicyInfo, Report, RequestFacts,
-    Selection, Session,
+    Command, Config, Outcome, PodRef, PolicyAttachment, PolicyHost, PolicyInfo, Report,
+    RequestFacts, Selection, Session,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+/// Runs the script beside the link to it.
+const SCRIPTED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../host/policy-engine/fixtures/compiler"
+);
 
 /// Temporary directories of policies and artefacts, deleted on drop.
 #[derive(Debug)]
@@ -100,10 +107,36 @@ impl Policies {
         Config::new(self.modules(), self.cache(), &self.compiler)
     }
 
+    /// The same with a compiler that is this shell script. It is beside the link that runs it.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn scripted(&self, script: &str) -> Config {
+        std::fs::write(self.path("does"), script).expect("the directory is ours");
+        let compiler = self.path("compiler");
+        // An earlier script of the test has made it.
+        let _ = std::os::unix::fs::symlink(SCRIPTED, &compiler);
+        Config::new(self.modules(), self.cache(), compiler)
+    }
+
     /// Loads the policies.
     pub async fn load(&self) -> PolicyHost {
         PolicyHost::load(self.config()).await
     }
+}
+
+/// Waits for another thread or process.
+///
+/// # Panics
+/// When `holds` stays false for a minute.
+pub async fn until(holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    waited.expect("it comes to hold");
 }
 
 /// The configuration of a witness with these `actions` by hook, plus the keys of `rest`.
@@ -182,8 +215,8 @@ pub const CONF: &str = r#"{"cniVersion":"1.0.0","name":"storage","type":"macvlan
 ///
 /// # Panics
 /// Never: its conf is well-formed.
-pub fn storage() -> Attachment {
-    Attachment {
+pub fn storage() -> PolicyAttachment {
+    PolicyAttachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
@@ -201,8 +234,8 @@ pub fn storage() -> Attachment {
 }
 
 /// A pod's default network.
-pub fn cluster() -> Attachment {
-    Attachment {
+pub fn cluster() -> PolicyAttachment {
+    PolicyAttachment {
         network: "cluster".to_owned(),
         if_name: "eth0".to_owned(),
         is_default: true,
@@ -242,7 +275,7 @@ pub fn stored() -> Outcome {
 }
 
 /// JSON text at a pointer into an attachment's conf.
-pub fn conf_at(attachment: &Attachment, pointer: &str) -> Option<String> {
+pub fn conf_at(attachment: &PolicyAttachment, pointer: &str) -> Option<String> {
     Some(
         attachment
             .conf
@@ -252,7 +285,7 @@ pub fn conf_at(attachment: &Attachment, pointer: &str) -> Option<String> {
 }
 
 /// JSON text of one of an attachment's CNI args.
-pub fn arg(attachment: &Attachment, key: &str) -> Option<String> {
+pub fn arg(attachment: &PolicyAttachment, key: &str) -> Option<String> {
     let args = attachment.cni_args.as_ref()?;
     Some(args.get(&Pointer::root().child(key))?.to_string())
 }

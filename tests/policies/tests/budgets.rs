@@ -9,7 +9,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use policy_engine::{Attachment, Cause, Command, PolicyHost, Report, Session, State};
+use policy_engine::{Cause, Command, LoadState, PolicyAttachment, PolicyHost, Report, Session};
 use policy_tests::{Policies, add, facts, only, storage, stored, trouble};
 use serde_json::{Value, json};
 
@@ -144,12 +144,12 @@ async fn within(bytes: u64, matching: &[Value]) -> PolicyHost {
     config.guest_memory_bytes = bytes;
     let host = PolicyHost::load(config).await;
     for policy in host.current().policies() {
-        assert_eq!(policy.state, State::Loaded, "{policy:?}");
+        assert_eq!(policy.state, LoadState::Loaded, "{policy:?}");
     }
     host
 }
 
-type Added = Result<(Attachment, Report), policy_engine::Denied>;
+type Added = Result<(PolicyAttachment, Report), policy_engine::Denied>;
 type Adding<'a> = Pin<Box<dyn Future<Output = Added> + 'a>>;
 
 /// Whether an ADD still waits after all other tasks have run.
@@ -252,7 +252,7 @@ async fn limits_beyond_the_daemons_memory_do_not_load() {
     let mut config = policies.config();
     config.guest_memory_bytes = 16 * MIB;
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     let reason = trouble(&host);
     assert!(
         reason.contains("policies.guestMemoryBytes gives all policies together 16777216"),

@@ -8,10 +8,9 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
-use policy_engine::{PolicyHost, State};
-use policy_tests::{Policies, add, only, storage, watching};
+use policy_engine::{LoadState, PolicyHost};
+use policy_tests::{Policies, add, only, storage, until, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -23,7 +22,7 @@ async fn loaded(policies: &Policies) -> PolicyHost {
 }
 
 /// The states of all policies, in order.
-fn states(host: &PolicyHost) -> Vec<State> {
+fn states(host: &PolicyHost) -> Vec<LoadState> {
     let policies = host.current().policies().into_iter();
     policies.map(|one| one.state).collect()
 }
@@ -35,7 +34,7 @@ async fn nothing_is_loaded_until_the_bypass_ends() {
         .with_own_cache();
     fs::write(policies.path("bypass"), "").unwrap();
     let host = Arc::new(loaded(&policies).await);
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     let error = only(&host).last_error.unwrap();
     assert!(
         error.contains("bypass exists (policies.bypassFile)"),
@@ -51,13 +50,7 @@ async fn nothing_is_loaded_until_the_bypass_ends() {
         denied.message.contains("bypass"),
         "closed until it is loaded: {denied:?}"
     );
-    let is_loaded = async {
-        while only(&host).state != State::Loaded {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), is_loaded).await;
-    waited.expect("it is loaded once the file is gone");
+    until(|| only(&host).state == LoadState::Loaded).await;
     watching.abort();
 }
 
@@ -68,8 +61,8 @@ async fn a_bypass_keeps_loaded_policies() {
     fs::write(policies.path("bypass"), "").unwrap();
     let policies = policies.with("20-mtu", "annotation-mtu", &json!({}));
     host.reload().await;
-    assert_eq!(states(&host), [State::Loaded, State::Broken]);
+    assert_eq!(states(&host), [LoadState::Loaded, LoadState::Broken]);
     fs::remove_file(policies.path("bypass")).unwrap();
     host.reload().await;
-    assert_eq!(states(&host), [State::Loaded, State::Loaded]);
+    assert_eq!(states(&host), [LoadState::Loaded, LoadState::Loaded]);
 }

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Cause, Command, Mode, PolicyHost, State};
+use policy_engine::{Cause, Command, LoadState, Mode, PolicyHost};
 use policy_tests::{
     Policies, add, answer, cluster, conf_at, facts, findings, only, storage, witness,
 };
@@ -149,7 +149,7 @@ async fn audit_mode_reports_but_changes_nothing() {
     assert_eq!(attachment, storage());
     assert!(report.edits.is_empty());
     assert_eq!(
-        report.audited[0].patch,
+        report.audited[0].patch.to_string(),
         r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#
     );
     let (_, report) = session.after_add(storage(), answer()).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_policy_that_is_off_does_not_run_nor_load() {
     let policies =
         Policies::new(COMPILER).with_module("10-off", b"garbage", &json!({"mode": "off"}));
     let host = policies.load().await;
-    assert_eq!(only(&host).state, State::Off);
+    assert_eq!(only(&host).state, LoadState::Off);
     add(&host).before_add(storage()).await.unwrap();
 }
 

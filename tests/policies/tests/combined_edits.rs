@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Attachment, Cause, Command, Denied, Hook, PolicyHost};
+use policy_engine::{Cause, Command, Denied, Hook, PolicyAttachment, PolicyHost};
 use policy_tests::{Policies, add, answer, facts, selection, storage};
 use serde_json::{Value, json};
 
@@ -28,8 +28,8 @@ async fn host(first: Value, second: Value, rest: &Value) -> PolicyHost {
 }
 
 /// The attachments `net1` of `default/storage` and `net2` of `default/backup`.
-fn plan() -> [Attachment; 2] {
-    let backup = Attachment {
+fn plan() -> [PolicyAttachment; 2] {
+    let backup = PolicyAttachment {
         network: "default/backup".to_owned(),
         if_name: "net2".to_owned(),
         ..storage()
@@ -38,7 +38,10 @@ fn plan() -> [Attachment; 2] {
 }
 
 /// Runs before-add for each attachment, then settles the plan.
-async fn settle(host: &PolicyHost, plan: &[Attachment]) -> Result<Vec<Attachment>, Denied> {
+async fn settle(
+    host: &PolicyHost,
+    plan: &[PolicyAttachment],
+) -> Result<Vec<PolicyAttachment>, Denied> {
     let mut session = add(host);
     let mut edited = Vec::new();
     for attachment in plan {

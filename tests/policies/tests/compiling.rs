@@ -7,43 +7,22 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
-use std::time::Duration;
 
-use policy_engine::{Cause, Command, Config, PolicyHost, State};
-use policy_tests::{Policies, facts, storage, watching};
+use policy_engine::{Cause, Command, Config, LoadState, PolicyHost};
+use policy_tests::{Policies, facts, storage, until, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
-
-async fn until(holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    waited.expect("it comes to hold");
-}
 
 /// A configuration whose compiler waits until the file `gate` exists.
 fn gated(policies: &Policies) -> Config {
-    let (compiler, gate) = (policies.path("compiler"), policies.path("gate"));
-    let script = format!(
+    let gate = policies.path("gate");
+    policies.scripted(&format!(
         "until [ -e {} ]; do /bin/sleep 0.01; done; exec {COMPILER} \"$@\"",
         gate.display()
-    );
-    fs::write(policies.path("does"), script).unwrap();
-    symlink(SCRIPTED, &compiler).unwrap();
-    let mut config = policies.config();
-    config.compiler = compiler;
-    config
+    ))
 }
 
 /// The denial of an ADD for a pod of a namespace.
@@ -58,7 +37,7 @@ async fn denied(host: &PolicyHost, namespace: &str) -> Option<(u32, Cause, Strin
     Some((denied.code, denied.cause, denied.message))
 }
 
-fn states(host: &PolicyHost) -> Vec<(String, State)> {
+fn states(host: &PolicyHost) -> Vec<(String, LoadState)> {
     let policies = host.current().policies().into_iter();
     policies.map(|policy| (policy.name, policy.state)).collect()
 }
@@ -86,9 +65,9 @@ async fn compiling_one_policy_delays_no_other() {
     assert_eq!(
         states(&host),
         [
-            state("10-ready", State::Loaded),
-            state("20-slow", State::Loading),
-            state("30-open", State::Loading),
+            state("10-ready", LoadState::Loaded),
+            state("20-slow", LoadState::Loading),
+            state("30-open", LoadState::Loading),
         ]
     );
     assert_eq!(denied(&host, "web").await, None);
@@ -107,7 +86,7 @@ async fn compiling_one_policy_delays_no_other() {
     until(|| {
         states(&host)
             .iter()
-            .all(|(_, state)| *state == State::Loaded)
+            .all(|(_, state)| *state == LoadState::Loaded)
     })
     .await;
     host.current().status().await.unwrap();
@@ -129,8 +108,8 @@ async fn a_change_is_loaded_while_another_compiles() {
     // A policy added later does not make the node unready while it compiles.
     host.current().status().await.unwrap();
     policies.write("10-ready.json", br#"{"mode":"off"}"#);
-    until(|| states(&host)[0].1 == State::Off).await;
-    assert_eq!(states(&host)[1].1, State::Loading);
+    until(|| states(&host)[0].1 == LoadState::Off).await;
+    assert_eq!(states(&host)[1].1, LoadState::Loading);
     watching.abort();
 }
 
@@ -145,10 +124,10 @@ async fn a_module_that_is_replaced_goes_on_meanwhile() {
     let host = PolicyHost::start(config).await;
     let watching = watching(&host);
     let policies = policies.with("10-a", "witness", &json!({"grants": ["state"]}));
-    until(|| states(&host)[0].1 == State::Stale).await;
+    until(|| states(&host)[0].1 == LoadState::Stale).await;
     assert_eq!(denied(&host, "web").await, None);
     fs::write(policies.path("gate"), "").unwrap();
-    until(|| states(&host)[0].1 == State::Loaded).await;
+    until(|| states(&host)[0].1 == LoadState::Loaded).await;
     watching.abort();
 }
 

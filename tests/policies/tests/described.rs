@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use policy_engine::{Cause, Cluster, Needs, NodeAttachment, PolicyHost, State};
+use policy_engine::{Cause, Cluster, Needs, NodeAttachment, PolicyHost, LoadState};
 use policy_tests::{Policies, add, only, storage, trouble};
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ async fn host(rest: Value, node: Node) -> PolicyHost {
     let host = PolicyHost::load(config).await;
     assert_eq!(
         only(&host).state,
-        State::Loaded,
+        LoadState::Loaded,
         "{:?}",
         only(&host).last_error
     );

@@ -7,17 +7,12 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 
-use policy_engine::{Config, PolicyHost, State};
+use policy_engine::{Config, LoadState, PolicyHost};
 use policy_tests::{Policies, add, only, storage, trouble};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 /// A configuration whose dry runs do what `script` says. Each is counted in the file `runs`.
 fn scripted(policies: &Policies, script: &str) -> Config {
@@ -25,11 +20,7 @@ fn scripted(policies: &Policies, script: &str) -> Config {
         "case $4 in *dryRun*) echo run >> {}; {script};; esac; exec {COMPILER} \"$@\"",
         policies.path("runs").display()
     );
-    fs::write(policies.path("does"), text).unwrap();
-    let compiler = policies.path("compiler");
-    let _ = symlink(SCRIPTED, &compiler);
-    let mut config = policies.config();
-    config.compiler = compiler;
+    let mut config = policies.scripted(&text);
     config.quarantine_dir = Some(policies.path("quarantine"));
     config
 }
@@ -48,17 +39,22 @@ fn policies() -> Policies {
 async fn a_crashed_dry_run_quarantines_its_module() {
     let policies = policies();
     let host = PolicyHost::load(scripted(&policies, "kill -SEGV $$")).await;
-    assert_eq!(only(&host).state, State::Quarantined, "{:?}", only(&host));
+    assert_eq!(
+        only(&host).state,
+        LoadState::Quarantined,
+        "{:?}",
+        only(&host)
+    );
     let reason = trouble(&host);
     assert!(reason.contains("a dry run ended while it ran"), "{reason}");
     // Nor does the next daemon run it.
     let config = scripted(&policies, ":");
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Quarantined);
+    assert_eq!(only(&host).state, LoadState::Quarantined);
     assert_eq!(runs(&policies), 1);
     assert!(host.release("10-mtu").await.unwrap());
     host.reload().await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     add(&host).before_add(storage()).await.unwrap();
 }
 
@@ -68,7 +64,7 @@ async fn a_crash_is_known_without_a_quarantine() {
     let mut config = scripted(&policies, "kill -ABRT $$");
     config.quarantine_dir = None;
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     assert!(
         trouble(&host).contains("a dry run crashed"),
         "{}",
@@ -79,7 +75,7 @@ async fn a_crash_is_known_without_a_quarantine() {
     scripted(&policies, ":");
     assert!(host.release("10-mtu").await.unwrap());
     host.reload().await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
 }
 
 #[tokio::test]
@@ -87,12 +83,12 @@ async fn a_dry_run_happens_once_for_its_settings() {
     let policies = policies();
     for _ in 0..2 {
         let host = PolicyHost::load(scripted(&policies, ":")).await;
-        assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+        assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
         assert_eq!(runs(&policies), 1);
     }
     policies.write("10-mtu.json", br#"{"limits": {"timeoutMs": 777}}"#);
     let host = PolicyHost::load(scripted(&policies, ":")).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     assert_eq!(runs(&policies), 2);
 }
 
@@ -100,7 +96,7 @@ async fn a_dry_run_happens_once_for_its_settings() {
 async fn a_dry_run_that_cannot_start_holds_up_nothing() {
     let policies = policies();
     let host = PolicyHost::load(scripted(&policies, "echo no such option >&2; exit 2")).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
 }
 
 #[tokio::test]
@@ -111,7 +107,7 @@ async fn the_daemon_reports_what_configure_rejects() {
         &json!({"settings": {"do": "no such behaviour"}}),
     );
     let host = PolicyHost::load(scripted(&policies, ":")).await;
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     assert!(trouble(&host).contains("settings:"), "{}", trouble(&host));
     assert_eq!(runs(&policies), 1);
 }

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::State;
+use policy_engine::LoadState;
 use policy_tests::{Policies, only, trouble};
 use serde_json::json;
 
@@ -40,7 +40,7 @@ async fn load(items: &str, count: usize) -> policy_engine::PolicyHost {
 
 async fn refused(items: &str, count: usize, part: &str) {
     let host = load(items, count).await;
-    assert_eq!(only(&host).state, State::Broken, "{part}");
+    assert_eq!(only(&host).state, LoadState::Broken, "{part}");
     let reason = trouble(&host);
     assert!(reason.contains(part), "{part}: {reason}");
     assert!(reason.contains("at most"), "{reason}");
@@ -95,7 +95,7 @@ async fn much_code_that_initializes_is_refused() {
 async fn instances_are_charged_for_what_they_keep() {
     let globals = "(global (mut i64) (i64.const 0))".repeat(60_000);
     let host = load(&globals, 1).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     let before = host.guest_memory_peak();
     host.current().status().await.unwrap();
     let plain = load("", 1).await;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use policy_engine::{
-    Cluster, Evaluation, Hook, Needs, Observer, PolicyHost, PolicyInfo, Skipped, State, Verdict,
+    Cluster, Evaluation, Hook, LoadState, Needs, Observer, PolicyHost, PolicyInfo, Skipped, Verdict,
 };
 use policy_tests::{Policies, add, arg, findings, only, storage, trouble, witness};
 use serde_json::json;
@@ -138,7 +138,7 @@ async fn granted_lookups_return_the_daemons_knowledge() {
     config.cluster = Some(Arc::new(Known));
     config.observer = Some(counter.clone());
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     assert_eq!(counter.lines(), ["generation 1 of 1"]);
 
     let (attachment, _) = add(&host).before_add(storage()).await.unwrap();

@@ -7,20 +7,15 @@
 )]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use policy_engine::{Config, PolicyHost, State};
-use policy_tests::{Policies, only, trouble};
+use policy_engine::{Config, LoadState, PolicyHost};
+use policy_tests::{Policies, only, trouble, until};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 /// A directory for the groups of one test.
 struct Place(PathBuf);
@@ -71,16 +66,6 @@ impl Drop for Place {
     }
 }
 
-async fn until(holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    waited.expect("it comes to hold");
-}
-
 /// One small policy, and a compiler that runs `script` first.
 fn policies(script: &str, cgroup: &Path) -> (Policies, Config) {
     let module = wat::parse_str(
@@ -95,10 +80,7 @@ fn policies(script: &str, cgroup: &Path) -> (Policies, Config) {
     let policies = Policies::new(COMPILER).with_own_cache();
     let policies = policies.with_module("10-small", &module.unwrap(), &json!({}));
     let script = format!("{script}\nexec {COMPILER} \"$@\"");
-    fs::write(policies.path("does"), script).unwrap();
-    symlink(SCRIPTED, policies.path("compiler")).unwrap();
-    let mut config = policies.config();
-    config.compiler = policies.path("compiler");
+    let mut config = policies.scripted(&script);
     config.compile_cgroup = Some(cgroup.to_owned());
     (policies, config)
 }
@@ -118,7 +100,7 @@ async fn a_compilation_has_a_leaf_that_is_removed() {
     );
     fs::write(policies.path("does"), script).unwrap();
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     let seen = fs::read_to_string(seen).unwrap();
     let leaves = seen.lines().filter(|name| name.starts_with("compile-"));
     // The compilation and the dry run.
@@ -165,7 +147,7 @@ async fn a_compilation_that_is_killed_leaves_no_group() {
     let (_policies, mut config) = policies(&script, &place.0);
     config.compile_timeout = Duration::from_millis(500);
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     let reason = trouble(&host);
     assert!(reason.contains("did not end within 500 ms"), "{reason}");
     place.is_emptied().await;
@@ -177,7 +159,7 @@ async fn without_a_group_modules_compile_all_the_same() {
     for dir in [plain.path(), Path::new("/proc/nothing")] {
         let (_policies, config) = policies("", dir);
         let host = PolicyHost::load(config).await;
-        assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+        assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     }
     assert_eq!(fs::read_dir(plain.path()).unwrap().count(), 0);
 }
@@ -190,6 +172,6 @@ async fn leaves_of_earlier_daemons_are_removed() {
     fs::create_dir(place.0.join("compile-1-7")).unwrap();
     let (_policies, config) = policies("", &place.0);
     let host = PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     place.is_emptied().await;
 }

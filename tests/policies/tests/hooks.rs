@@ -7,7 +7,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Bandwidth, Command, Hook, Origin, PolicyHost, Report, State};
+use policy_engine::{Bandwidth, Command, Hook, LoadState, Origin, PolicyHost, Report};
 use policy_tests::{
     Policies, add, answer, arg, cluster, conf_at, facts, findings, only, selection, storage,
     stored, witness,
@@ -20,15 +20,15 @@ const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
 async fn host(actions: Value, rest: Value) -> PolicyHost {
     let policies = Policies::new(COMPILER).with("10-witness", "witness", &witness(&actions, &rest));
     let host = policies.load().await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host
 }
 
-fn patches(report: &Report) -> Vec<&str> {
+fn patches(report: &Report) -> Vec<String> {
     report
         .edits
         .iter()
-        .map(|edit| edit.patch.as_str())
+        .map(|edit| edit.patch.to_string())
         .collect()
 }
 

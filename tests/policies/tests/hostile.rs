@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use hostile_misbehave::{Behaviour, Place};
-use policy_engine::{Cause, Command, Denied, PolicyHost, Report, Severity, State};
+use policy_engine::{Cause, Command, Denied, LoadState, PolicyHost, Report, Severity};
 use policy_tests::{Policies, add, arg, cluster, conf_at, facts, only, storage, stored, trouble};
 use serde_json::{Value, json};
 
@@ -27,11 +27,11 @@ fn misbehaving(behaviour: Behaviour, rest: &Value) -> Policies {
 
 async fn denied(behaviour: Behaviour) -> Denied {
     let host = misbehaving(behaviour, &json!({})).load().await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     add(&host).before_add(storage()).await.unwrap_err()
 }
 
-async fn accepted(behaviour: Behaviour, rest: Value) -> (policy_engine::Attachment, Report) {
+async fn accepted(behaviour: Behaviour, rest: Value) -> (policy_engine::PolicyAttachment, Report) {
     let host = misbehaving(behaviour, &rest).load().await;
     add(&host).before_add(storage()).await.unwrap()
 }
@@ -224,7 +224,7 @@ async fn misbehaviour_in_configure_prevents_loading() {
     ] {
         let host = misbehaving_at(Place::Configure, behaviour).load().await;
         let reason = trouble(&host);
-        assert_eq!(only(&host).state, State::Broken, "{behaviour:?}");
+        assert_eq!(only(&host).state, LoadState::Broken, "{behaviour:?}");
         assert!(reason.contains(part), "{part}: {reason}");
         assert!(reason.contains("10-bad.wasm"), "{reason}");
         assert!(reason.len() <= 4096, "{}", reason.len());
@@ -233,7 +233,7 @@ async fn misbehaviour_in_configure_prevents_loading() {
     let host = misbehaving_at(Place::Configure, Behaviour::FloodLog)
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -269,7 +269,7 @@ async fn state_metrics_and_random_have_quotas() {
             .with("10-greedy", "hostile-greedy", &config)
             .load()
             .await;
-        assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+        assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
         add(&host).before_add(storage()).await
     };
     let refusal = async |settings: Value, limits: Value| {

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Cause, Command, Hook, PolicyHost, RequestFacts, State};
+use policy_engine::{Cause, Command, Hook, LoadState, PolicyHost, RequestFacts};
 use policy_tests::{Policies, answer, cluster, conf_at, facts, only, storage, trouble};
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ async fn edits_and_denies(host: &PolicyHost) {
 async fn a_policy_in_javascript_edits_and_denies() {
     let host = javascript(json!({"maxMtu": 9000, "nameserver": "10.0.0.53"})).await;
     let info = only(&host);
-    assert_eq!(info.state, State::Loaded, "{info:?}");
+    assert_eq!(info.state, LoadState::Loaded, "{info:?}");
     assert_eq!(
         info.hooks,
         [Hook::Configure, Hook::BeforeAdd, Hook::AfterAdd]
@@ -124,7 +124,7 @@ export const afterAdd = { afterAdd() { return accept; } };
 async fn javascript_is_sandboxed_and_deterministic() {
     let module = std::fs::read(test_artifacts::javascript_of("curious", CURIOUS)).unwrap();
     let host = load(&module, &json!({})).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     let mut runs = Vec::new();
     for _ in 0..2 {
         let mut session = host.current().begin(asking_for("1400"));
@@ -200,7 +200,7 @@ async fn python(module: std::path::PathBuf, settings: Value) -> PolicyHost {
         )
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host
 }
 

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Command, PolicyHost, State};
+use policy_engine::{Command, LoadState, PolicyHost};
 use policy_tests::{Policies, facts, files, only, storage};
 use serde_json::json;
 
@@ -36,16 +36,16 @@ fn guard() -> Policies {
 #[tokio::test]
 async fn a_torn_file_takes_no_guard_out_of_force() {
     let policies = guard();
-    assert_eq!(only(&restarted(&policies).await).state, State::Loaded);
+    assert_eq!(only(&restarted(&policies).await).state, LoadState::Loaded);
     for text in ["", "{", r#"{"settigs":{}}"#, r#"{"settings":{"mux":1}}"#] {
         policies.write("10-guard.json", text.as_bytes());
         let host = restarted(&policies).await;
-        assert_eq!(only(&host).state, State::Stale, "{text}");
+        assert_eq!(only(&host).state, LoadState::Stale, "{text}");
         assert!(only(&host).last_error.unwrap().contains("10-guard.json"));
         assert!(guards(&host, "shop").await, "{text}");
         assert!(!guards(&host, "web").await, "{text}");
         host.reload().await;
-        assert_eq!(only(&host).state, State::Stale, "{text}");
+        assert_eq!(only(&host).state, LoadState::Stale, "{text}");
     }
 }
 
@@ -55,7 +55,7 @@ async fn the_last_good_module_outlives_its_file() {
     restarted(&policies).await;
     policies.write("10-guard.wasm", b"broken");
     let host = restarted(&policies).await;
-    assert_eq!(only(&host).state, State::Stale);
+    assert_eq!(only(&host).state, LoadState::Stale);
     assert!(guards(&host, "shop").await);
 }
 
@@ -99,12 +99,12 @@ async fn off_with_a_mistake_stays_off_when_torn() {
         policies.write("10-guard.json", br#"{"mode":"off","settigs":{}}"#);
         let off = next(&before).await;
         let off = off.as_ref().unwrap_or(&before);
-        assert_eq!(only(off).state, State::Off);
+        assert_eq!(only(off).state, LoadState::Off);
         for text in ["{", "", "[]"] {
             policies.write("10-guard.json", text.as_bytes());
             let torn = next(off).await;
             let torn = torn.as_ref().unwrap_or(off);
-            assert_eq!(only(torn).state, State::Off, "{text}");
+            assert_eq!(only(torn).state, LoadState::Off, "{text}");
             assert!(only(torn).last_error.is_some(), "{text}");
             assert!(!guards(torn, "shop").await, "{text}");
             torn.current().status().await.unwrap();
@@ -122,7 +122,7 @@ async fn audit_with_a_mistake_stops_enforcing() {
     let host = restarted(&policies).await;
     policies.write("10-guard.json", br#"{"mode":"audit","settigs":{}}"#);
     host.reload().await;
-    assert_eq!(only(&host).state, State::Stale);
+    assert_eq!(only(&host).state, LoadState::Stale);
     assert!(!guards(&host, "shop").await);
     assert!(!guards(&restarted(&policies).await, "shop").await);
 }
@@ -136,6 +136,6 @@ async fn an_unreadable_directory_keeps_the_guards() {
     // Not a directory.
     std::fs::write(&modules, "").unwrap();
     let host = restarted(&policies).await;
-    assert_eq!(only(&host).state, State::Stale);
+    assert_eq!(only(&host).state, LoadState::Stale);
     assert!(guards(&host, "shop").await);
 }

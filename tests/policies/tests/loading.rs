@@ -9,17 +9,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use policy_engine::{Cause, Command, Hook, State};
+use policy_engine::{Cause, Command, Hook, LoadState};
 use policy_tests::{
     Policies, add, conf_at, facts, files, only, selection, storage, stored, trouble,
 };
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-const SCRIPTED_COMPILER: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 #[tokio::test]
 async fn special_files_do_not_block_other_policies() {
@@ -59,22 +55,26 @@ async fn special_files_do_not_block_other_policies() {
     assert_eq!(
         shown,
         [
-            row("10-pipe", State::Broken, "not a regular file"),
-            row("11-pipe", State::Broken, "not a regular file"),
-            row("12-zero", State::Broken, "not a regular file"),
+            row("10-pipe", LoadState::Broken, "not a regular file"),
+            row("11-pipe", LoadState::Broken, "not a regular file"),
+            row("12-zero", LoadState::Broken, "not a regular file"),
             row(
                 "13-dangling",
-                State::Broken,
+                LoadState::Broken,
                 "No such file or directory (os error 2)"
             ),
             row(
                 "14-loop",
-                State::Broken,
+                LoadState::Broken,
                 "Too many levels of symbolic links (os error 40)"
             ),
-            row("16-link", State::Loaded, ""),
-            row("17-huge", State::Broken, "it has more than 67108864 bytes"),
-            row("30-good", State::Loaded, ""),
+            row("16-link", LoadState::Loaded, ""),
+            row(
+                "17-huge",
+                LoadState::Broken,
+                "it has more than 67108864 bytes"
+            ),
+            row("30-good", LoadState::Loaded, ""),
         ]
     );
 }
@@ -121,7 +121,7 @@ async fn a_file_that_was_never_good_fails_no_pod() {
     for text in ["", "{", "[]", "null", "\u{feff}{}"] {
         let policies = Policies::new(COMPILER).with_config("10-odd", text);
         let host = policies.load().await;
-        assert_eq!(only(&host).state, State::Broken, "{text}");
+        assert_eq!(only(&host).state, LoadState::Broken, "{text}");
         assert!(trouble(&host).contains("10-odd.json"), "{text}");
         host.current().status().await.unwrap();
         add(&host).select(vec![]).await.unwrap();
@@ -250,7 +250,7 @@ async fn a_digest_is_checked() {
         .with_config("10-mtu", &json!({"digest": actual}).to_string())
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded);
+    assert_eq!(only(&host).state, LoadState::Loaded);
 }
 
 #[tokio::test]
@@ -260,13 +260,16 @@ async fn broken_policy_fails_only_matching_requests() {
         .with_config("20-net", r#"{"match":{"networks":["storage"]}}"#)
         .with("30-good", "annotation-mtu", &json!({}));
     let host = policies.load().await;
-    let states: Vec<State> = host
+    let states: Vec<LoadState> = host
         .current()
         .policies()
         .iter()
         .map(|info| info.state)
         .collect();
-    assert_eq!(states, [State::Broken, State::Broken, State::Loaded]);
+    assert_eq!(
+        states,
+        [LoadState::Broken, LoadState::Broken, LoadState::Loaded]
+    );
 
     let begin = |command, namespace| host.current().begin(facts(command, namespace));
     let denied = begin(Command::Add, "guarded")
@@ -329,7 +332,7 @@ async fn an_artefact_is_compiled_once() {
         Policies::new(COMPILER)
             .with_own_cache()
             .with("10-mtu", "annotation-mtu", &json!({}));
-    assert_eq!(only(&policies.load().await).state, State::Loaded);
+    assert_eq!(only(&policies.load().await).state, LoadState::Loaded);
     let mut artefacts = files(&policies.cache());
     // The other one records a dry run.
     artefacts.retain(|file| !file.ends_with(".ran"));
@@ -342,19 +345,15 @@ async fn an_artefact_is_compiled_once() {
     let mut config = policies.config();
     config.compiler = "/does/not/exist".into();
     let host = policy_engine::PolicyHost::load(config).await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
 }
 
 #[tokio::test]
 async fn rejected_module_is_recompiled_on_change() {
     let policies = Policies::new(COMPILER).with_module("10-odd", b"no component", &json!({}));
-    let (compiler, runs) = (policies.path("compiler"), policies.path("runs"));
+    let runs = policies.path("runs");
     let script = format!("echo run >> {}; exec {COMPILER} \"$@\"", runs.display());
-    std::fs::write(policies.path("does"), script).unwrap();
-    std::os::unix::fs::symlink(SCRIPTED_COMPILER, &compiler).unwrap();
-    let mut config = policies.config();
-    config.compiler = compiler;
-    let host = policy_engine::PolicyHost::load(config).await;
+    let host = policy_engine::PolicyHost::load(policies.scripted(&script)).await;
     let check = |expected: usize| {
         assert!(
             trouble(&host).contains("no WebAssembly"),
@@ -406,7 +405,7 @@ async fn reload_keeps_the_last_good_policy() {
     policies.write("10-mtu.wasm", b"broken");
     host.reload().await;
     let info = only(&host);
-    assert_eq!(info.state, State::Stale);
+    assert_eq!(info.state, LoadState::Stale);
     assert!(info.last_error.unwrap().contains("no WebAssembly"));
     let denied = host
         .current()

@@ -20,8 +20,8 @@ thread_local! {
     static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// What this thread has logged since then, or since the last look. All tests share one subscriber: those of single
-/// threads compete for the registry of log lines.
+/// What this thread has logged since then, or since the last look. All tests share one subscriber:
+/// those of single threads compete for the registry of log lines.
 struct Log;
 
 impl Log {

@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Hook, State};
+use policy_engine::{Hook, LoadState};
 use policy_tests::{Policies, only, trouble};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ async fn reason_for(module: &[u8]) -> String {
         .with_module("10-odd", module, &json!({}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Broken);
+    assert_eq!(only(&host).state, LoadState::Broken);
     let reason = trouble(&host);
     assert!(reason.contains("10-odd.wasm"), "{reason}");
     reason
@@ -107,7 +107,7 @@ async fn memories_tables_and_instances_are_limited() {
         .with_module("10-odd", &with_status("", ""), &json!({}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host.current().status().await.unwrap();
 
     check(
@@ -147,14 +147,14 @@ async fn memories_tables_and_instances_are_limited() {
         .await;
     assert_eq!(
         only(&host).state,
-        State::Broken,
+        LoadState::Broken,
         "16 instances of 19 MiB are too much for 32 MiB"
     );
     let host = Policies::new(COMPILER)
         .with_module("10-odd", &with_status("(memory 300)", ""), &more)
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -206,7 +206,7 @@ async fn excess_exports_are_ignored_or_rejected() {
         .with_module("10-odd", &with_status(&exports, &more(300)), &json!({}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     assert_eq!(only(&host).hooks, [Hook::Status]);
 
     // More than the compiler accepts.

@@ -7,7 +7,7 @@
 )]
 
 use cni_types::json::{Document, Limits};
-use policy_engine::{Attachment, Cause, PolicyHost, Report};
+use policy_engine::{Cause, PolicyAttachment, PolicyHost, Report};
 use policy_tests::{Policies, add, conf_at, findings, selection, storage, witness};
 use serde_json::{Value, json};
 
@@ -26,13 +26,13 @@ async fn two(first: Value, second: Value, limits: Value) -> PolicyHost {
         .await
 }
 
-fn with_conf(conf: &str) -> Attachment {
+fn with_conf(conf: &str) -> PolicyAttachment {
     let conf = Document::parse(conf, Limits::default()).unwrap();
-    Attachment { conf, ..storage() }
+    PolicyAttachment { conf, ..storage() }
 }
 
 /// A conf with this many irrelevant members.
-fn large(members: usize) -> Attachment {
+fn large(members: usize) -> PolicyAttachment {
     let members: Vec<String> = (0..members).map(|n| format!(r#""m{n}":{n}"#)).collect();
     with_conf(&format!(
         r#"{{"cniVersion":"1.0.0","name":"n","type":"macvlan","x":{{{}}}}}"#,
@@ -40,7 +40,7 @@ fn large(members: usize) -> Attachment {
     ))
 }
 
-async fn edited(host: &PolicyHost, attachment: Attachment) -> (Attachment, Report) {
+async fn edited(host: &PolicyHost, attachment: PolicyAttachment) -> (PolicyAttachment, Report) {
     add(host).before_add(attachment).await.unwrap()
 }
 
@@ -162,8 +162,7 @@ async fn a_long_key_is_not_copied_for_each_member() {
     let (_, report) = edited(&host, storage()).await;
     assert_eq!(report.edits.len(), 2);
     for edit in &report.edits {
-        assert!(edit.patch.len() <= (16 << 10) + 2, "{}", edit.patch.len());
-        assert_eq!((edit.patch.as_str(), edit.omitted), ("[]", 1));
+        assert_eq!((edit.patch.0.len(), edit.omitted), (0, 1));
     }
 }
 

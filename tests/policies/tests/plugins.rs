@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{Cause, Command, Hook, State};
+use policy_engine::{Cause, Command, Hook, LoadState};
 use policy_tests::{Policies, add, answer, cluster, conf_at, facts, only, selection, storage};
 use serde_json::json;
 
@@ -21,7 +21,7 @@ async fn annotation_mtu_sets_the_mtu_and_nothing_else() {
     );
     let host = policies.load().await;
     let info = only(&host);
-    assert_eq!(info.state, State::Loaded, "{info:?}");
+    assert_eq!(info.state, LoadState::Loaded, "{info:?}");
     assert_eq!(info.hooks, [Hook::Configure, Hook::BeforeAdd]);
     assert!(info.asked.is_empty());
 
@@ -39,7 +39,7 @@ async fn annotation_mtu_sets_the_mtu_and_nothing_else() {
         panic!("{report:?}")
     };
     assert_eq!(
-        edit.patch,
+        edit.patch.to_string(),
         r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#
     );
     assert_eq!(
@@ -84,7 +84,7 @@ async fn dns_inject_edits_only_the_default_network() {
     assert_eq!(outcome.result.dns.nameservers, ["10.0.0.1", "10.96.0.10"]);
     assert_eq!(outcome.result.dns.search, ["corp.example"]);
     assert_eq!(outcome.result.ips, answer().ips);
-    let patch = &report.edits[0].patch;
+    let patch = report.edits[0].patch.to_string();
     assert_eq!(
         patch,
         r#"[{"op":"add","path":"/result/dns/nameservers/1","value":"10.96.0.10"},{"op":"add","path":"/result/dns/search","value":["corp.example"]}]"#
@@ -144,7 +144,7 @@ async fn rejected_settings_name_the_file() {
         Policies::new(COMPILER).with("10-mtu", "annotation-mtu", &json!({"settings": {"mni": 1}}));
     let host = policies.load().await;
     let info = only(&host);
-    assert_eq!(info.state, State::Broken);
+    assert_eq!(info.state, LoadState::Broken);
     let reason = info.last_error.unwrap();
     for part in ["10-mtu.json", "settings", "unknown field `mni`", "`min`"] {
         assert!(reason.contains(part), "{part}: {reason}");

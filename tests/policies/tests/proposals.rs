@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::State;
+use policy_engine::LoadState;
 use policy_tests::{Policies, only, trouble};
 use serde_json::json;
 
@@ -32,7 +32,7 @@ async fn refused(module: &[u8], part: &str) {
         .with_module("10-odd", module, &json!({}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Broken, "{part}");
+    assert_eq!(only(&host).state, LoadState::Broken, "{part}");
     let reason = trouble(&host);
     assert!(reason.contains("does not compile"), "{part}: {reason}");
     assert!(reason.contains(part), "{part}: {reason}");
@@ -122,6 +122,6 @@ async fn what_compilers_emit_by_default_still_loads() {
         .with_module("10-plain", &policy(items, body), &json!({}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host.current().status().await.unwrap();
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use cni_types::json::{Document, Limits};
 use policy_engine::{
-    AddFailure, Attachment, ChosenDefault, Cluster, Command, Denied, Needs, Networks, Origin,
-    Owner, PolicyHost, PortMapping, RequestFacts, Session, State,
+    AddFailure, ChosenDefault, Cluster, Command, Denied, LoadState, Needs, Networks, Origin, Owner,
+    PolicyAttachment, PolicyHost, PortMapping, RequestFacts, Session,
 };
 use policy_tests::{Policies, add, answer, arg, cluster, conf_at, facts, selection, storage};
 use serde_json::{Value, json};
@@ -74,7 +74,7 @@ async fn host(rule: Value, rest: &Value) -> PolicyHost {
     config.cluster = Some(Arc::new(Known));
     let host = PolicyHost::load(config).await;
     let found = host.current().policies();
-    assert_eq!(found[0].state, State::Loaded, "{found:?}");
+    assert_eq!(found[0].state, LoadState::Loaded, "{found:?}");
     host
 }
 
@@ -90,13 +90,16 @@ fn networks() -> Networks {
     }
 }
 
-fn with_conf(conf: &str, mut attachment: Attachment) -> Attachment {
+fn with_conf(conf: &str, mut attachment: PolicyAttachment) -> PolicyAttachment {
     attachment.conf = Document::parse(conf, Limits::default()).unwrap();
     attachment
 }
 
 /// Runs before-add on a plan; skipped networks are left out.
-async fn plan(session: &mut Session, plan: Vec<Attachment>) -> Result<Vec<Attachment>, Denied> {
+async fn plan(
+    session: &mut Session,
+    plan: Vec<PolicyAttachment>,
+) -> Result<Vec<PolicyAttachment>, Denied> {
     session.plan(plan.clone());
     let mut left = Vec::new();
     for attachment in plan {
@@ -168,7 +171,7 @@ async fn a_pod_has_each_vlan_once() {
     let host = host(json!("vlan-once"), &json!({})).await;
     let vlan = |if_name: &str, vlan: u16| {
         let conf = format!(r#"{{"cniVersion":"1.0.0","name":"n","type":"vlan","vlan":{vlan}}}"#);
-        let attachment = Attachment {
+        let attachment = PolicyAttachment {
             if_name: if_name.to_owned(),
             ..storage()
         };

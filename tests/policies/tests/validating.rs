@@ -7,7 +7,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{AddFailure, Cause, Denied, Hook, PolicyHost, Session, State};
+use policy_engine::{AddFailure, Cause, Denied, Hook, LoadState, PolicyHost, Session};
 use policy_tests::{Policies, add, answer, cluster, findings, selection, storage, witness};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ async fn host(guard: Value, later: Value) -> PolicyHost {
         .load()
         .await;
     for policy in host.current().policies() {
-        assert_eq!(policy.state, State::Loaded, "{policy:?}");
+        assert_eq!(policy.state, LoadState::Loaded, "{policy:?}");
     }
     host
 }

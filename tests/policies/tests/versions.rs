@@ -6,7 +6,7 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
-use policy_engine::{ChosenDefault, Command, Hook, Networks, Origin, PolicyHost, State};
+use policy_engine::{ChosenDefault, Command, Hook, LoadState, Networks, Origin, PolicyHost};
 use policy_tests::{
     Policies, add, answer, cluster, conf_at, facts, findings, only, selection, storage, stored,
     trouble,
@@ -24,7 +24,7 @@ async fn host(guest: &str) -> PolicyHost {
         .with("10-older", guest, &json!({"grants": ["state"]}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host
 }
 

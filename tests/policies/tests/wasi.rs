@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use policy_engine::{Cause, PolicyHost, State};
+use policy_engine::{Cause, LoadState, PolicyHost};
 use policy_tests::{Policies, only, trouble};
 use serde_json::{Value, json};
 
@@ -115,7 +115,7 @@ async fn host(body: &str, config: &Value) -> PolicyHost {
         .with_module("10-wasi", &component(body), config)
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host
 }
 
@@ -281,6 +281,6 @@ async fn socket_creation_is_denied_with_error_code() {
         .with_module("10-socket", &with_a_socket(), &json!({}))
         .load()
         .await;
-    assert_eq!(only(&host).state, State::Loaded, "{:?}", only(&host));
+    assert_eq!(only(&host).state, LoadState::Loaded, "{:?}", only(&host));
     host.current().status().await.unwrap();
 }

@@ -2,23 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
 
 use policy_engine::{Evaluation, Hook, Mode, Observer, PolicyHost, PolicyInfo, Skipped};
-use policy_tests::{Policies, only, watching};
+use policy_tests::{Policies, only, until, watching};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
-/// Runs the script beside the link to it.
-const SCRIPTED: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../../host/policy-engine/fixtures/compiler"
-);
 
 /// Reports which thread loaded policies.
 #[derive(Debug)]
@@ -34,18 +27,6 @@ impl Observer for Places {
     fn loaded(&self, _: u64, _: &[PolicyInfo]) {
         self.0.lock().unwrap().send(thread::current().id()).unwrap();
     }
-}
-
-/// Waits for another thread or process.
-async fn until(is_so: impl Fn() -> bool) {
-    let wait = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
@@ -79,17 +60,12 @@ async fn reload_does_not_use_serving_threads() {
 #[tokio::test]
 async fn a_compilation_ends_with_its_host() {
     let policies = Policies::new(COMPILER).with_own_cache();
-    let compiler = policies.path("compiler");
-    symlink(SCRIPTED, &compiler).unwrap();
     let number = policies.path("number");
     let script = format!(
         "echo $$ > {0}.new; /bin/mv {0}.new {0}; exec /bin/sleep 1000",
         number.display()
     );
-    std::fs::write(policies.path("does"), script).unwrap();
-    let mut config = policies.config();
-    config.compiler = compiler;
-    let host = Arc::new(PolicyHost::load(config).await);
+    let host = Arc::new(PolicyHost::load(policies.scripted(&script)).await);
     policies.write("10-a.wasm", b"\0asm");
     let watching = watching(&host);
     until(|| number.exists()).await;

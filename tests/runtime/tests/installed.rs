@@ -10,12 +10,10 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect;
-use node::{Node, Pod, networks, run};
+use node::{Node, Pod, networks, run, until};
 use runtime::containerd::{self, Container, Containerd, Places};
 use serde_json::{Value, json};
 
@@ -25,7 +23,6 @@ const REGISTRY: &str = "docker.io/library";
 const PLUGINS: &str = "/opt/cni/bin";
 const CONFS: &str = "/etc/cni/net.d";
 const LEDGER: &str = "/var/lib/cni/multus";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The manifests of `kustomize/base/daemonset.yaml`.
 struct Manifests {
@@ -206,14 +203,6 @@ fn apply_example(config: &Path) {
     }
 }
 
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_there() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn daemonset_containers_attach_pods() {
     on_a_private_node(|node| {
@@ -247,12 +236,12 @@ fn daemonset_containers_attach_pods() {
         let daemon = manifests.container("containers", config);
         containerd.run_privileged(&daemon, true).unwrap();
         let client = containerd.client();
-        wait_for("containerd reads the conf that the daemon has made", || {
+        until("containerd reads the conf that the daemon has made", || {
             client.confs().unwrap().contains("multus-shim")
         });
 
         apply_example(config);
-        wait_for("the policy of the example is loaded", || {
+        until("the policy of the example is loaded", || {
             let program = node.binaries().command_line().unwrap();
             let list = run(program.to_str().unwrap(), &["policy", "list"]);
             list.is_ok_and(|list| list.contains("10-annotation-mtu") && list.contains("loaded"))
@@ -290,7 +279,7 @@ fn daemonset_containers_attach_pods() {
             client.remove(sandbox).unwrap();
         }
         // Either immediately or, if the daemon was not ready yet, by a retry.
-        wait_for("nothing is left of the pods", || {
+        until("nothing is left of the pods", || {
             let left = inspect::files(Path::new(LEDGER)).unwrap();
             left.is_empty() && inspect::reserved_addresses(node).unwrap().is_empty()
         });
@@ -328,7 +317,7 @@ fn uninstall(
     done.expect_err("the shim stays while the pod runs");
     assert!(!Path::new(CONFS).join("00-multus.conf").exists());
     assert!(Path::new(PLUGINS).join("multus-shim").exists());
-    wait_for("containerd reads the primary network's conf", || {
+    until("containerd reads the primary network's conf", || {
         !client.confs().unwrap().contains("multus-shim")
     });
     let after = start("after");

@@ -7,8 +7,6 @@
 )]
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::inspect::{self, Link};
@@ -17,9 +15,6 @@ use node::{Node, Pod, Sandbox, networks};
 use runtime::containerd::{self, Containerd};
 use runtime::cri::Client;
 use serde_json::json;
-
-/// Time limit for the daemon's background work.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// State that must be unchanged once all pods are gone.
 #[derive(Debug, PartialEq, Eq)]
@@ -228,16 +223,8 @@ fn pod_stopped_without_daemon_is_freed_later() {
             "the daemon was down and freed no addresses"
         );
         node.start_daemon().unwrap();
-        let start = Instant::now();
-        while Traces::of(node) != before && start.elapsed() < PATIENCE {
-            thread::sleep(Duration::from_millis(20));
-        }
-        assert_eq!(
-            Traces::of(node),
-            before,
-            "{} {}",
-            containerd.log(),
-            node.log()
-        );
+        node.until("the recorded DEL is carried out", || {
+            Traces::of(node) == before
+        });
     });
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use shim_api::explain::{Action, Explanation, Network, PolicyAction, Recorded};
+use shim_api::explain::{Action, Explanation, Network, Operation, PolicyAction, Recorded};
 
 use crate::output::plain;
 
@@ -15,7 +15,7 @@ pub(super) fn text(explanation: &Explanation, confs: bool) -> String {
     line(&mut text, 0, &format!("pod {}/{}", pod.namespace, pod.name));
     let about_pod = |action: &&PolicyAction| action.if_name.is_none();
     for action in explanation.actions.iter().filter(about_pod) {
-        line(&mut text, 2, &said(action));
+        line(&mut text, 2, &described(action));
     }
     for network in &explanation.networks {
         self::network(&mut text, network, &explanation.actions, confs);
@@ -28,7 +28,7 @@ pub(super) fn text(explanation: &Explanation, confs: bool) -> String {
                     .iter()
                     .filter(|one| one.if_name.is_some());
                 for action in about_one {
-                    line(&mut text, 2, &said(action));
+                    line(&mut text, 2, &described(action));
                 }
             }
             let message = format!("would fail with code {}: {}", refusal.code, refusal.message);
@@ -64,7 +64,7 @@ fn network(text: &mut String, network: &Network, actions: &[PolicyAction], confs
     }
     for action in actions {
         if action.if_name.as_ref() == Some(if_name) {
-            line(text, 11, &said(action));
+            line(text, 11, &described(action));
         }
     }
 }
@@ -87,7 +87,7 @@ fn plugins(network: &Network) -> String {
     plugins.collect::<Vec<_>>().join(", then ")
 }
 
-fn said(action: &PolicyAction) -> String {
+fn described(action: &PolicyAction) -> String {
     let PolicyAction {
         policy,
         hook,
@@ -113,19 +113,14 @@ fn said(action: &PolicyAction) -> String {
     }
 }
 
-/// A JSON patch as `pointer = value`; as it is, if it was cut.
-fn edits(patch: &str) -> String {
-    let Ok(Value::Array(operations)) = serde_json::from_str(patch) else {
-        return patch.to_owned();
-    };
-    let edits = operations.iter().map(|operation| {
-        let path = operation.get("path").and_then(Value::as_str);
-        let path = path.unwrap_or_default();
-        match operation.get("value") {
+/// A JSON patch as `pointer = value`.
+fn edits(patch: &[Operation]) -> String {
+    let edits = patch
+        .iter()
+        .map(|Operation { path, value, .. }| match value {
             Some(value) => format!("{path} = {value}"),
             None => format!("{path} removed"),
-        }
-    });
+        });
     edits.collect::<Vec<_>>().join(", ")
 }
 
@@ -204,7 +199,7 @@ mod tests {
         let shown = text(
             &explanation(&json!({ "actions": [{
                 "policy": "mtu", "hook": "before-add", "ifName": "eth0", "enforced": true,
-                "action": "edit", "patch": r#"[{"op":"add","path":"/conf/mtu","value":1400}]"#,
+                "action": "edit", "patch": [{ "op": "add", "path": "/conf/mtu", "value": 1400 }],
             }] })),
             false,
         );

@@ -1,11 +1,10 @@
-//! JSON from other authors: objects whose values stay text ([`RawObject`]), trees edited by
-//! pointer that leave unedited parts untouched ([`Document`]), and differences of two trees as JSON
-//! patches ([`Patch`]). Numbers are never converted, so integers keep all their digits.
+//! JSON from other authors: objects whose values stay text ([`RawObject`]), and trees edited by
+//! pointer that leave unedited parts untouched ([`Document`]). Numbers are never converted, so
+//! integers keep all their digits.
 
 mod cause;
 mod document;
 mod measure;
-mod patch;
 mod pointer;
 mod raw;
 mod reader;
@@ -13,7 +12,6 @@ mod reader;
 pub use cause::{Cause, kind, without_values};
 pub use document::{Document, Limits, Node};
 pub use measure::{Size, measure};
-pub use patch::{Operation, Patch};
 pub use pointer::Pointer;
 pub use raw::RawObject;
 

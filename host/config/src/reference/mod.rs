@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::own::OwnConfig;
 use super::policies::PolicyConfig;
 
+/// The connection limit unless configured.
+pub const DEFAULT_CONNECTION_LIMIT: usize = 512;
+
 /// A key of the file.
 #[derive(Debug, Clone, Copy)]
 pub struct Key {

@@ -3,9 +3,8 @@
 use cnidaria_core::conf::{logging, net_conf};
 
 use super::Fallback::{Absent, Code, Number, Words};
-use super::{Key, key};
+use super::{DEFAULT_CONNECTION_LIMIT, Key, key};
 use crate::conf_file;
-use crate::daemon::DEFAULT_CONNECTION_LIMIT;
 
 /// The daemon itself.
 pub(super) const DAEMON: &[Key] = &[

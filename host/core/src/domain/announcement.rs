@@ -32,36 +32,19 @@ pub fn of_attachment(entry: &Entry) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::pod::PodRef;
-    use cni_types::args::{CniArgs, ContainerId, IfName};
+    use crate::domain::sandbox::Sandbox;
+    use cni_types::args::{ContainerId, IfName};
     use cni_types::conf::NetworkConfList;
-    use cni_types::json::RawObject;
     use cni_types::result::CniResult;
     use cni_types::version::ConfVersion;
 
     fn message(result: &str) -> Option<String> {
+        let sandbox = Sandbox::recorded(ContainerId::new("c").unwrap());
+        let conf = NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap();
+        let if_name = IfName::new("net1").unwrap();
         of_attachment(&Entry {
-            container_id: ContainerId::new("c").unwrap(),
-            netns: None,
-            namespace: None,
-            tags: std::collections::BTreeMap::new(),
-            failed_add: None,
-            added_at: None,
-            runtime_network: None,
-            pod: PodRef {
-                namespace: "default".into(),
-                name: "a".into(),
-                uid: "u".into(),
-            },
-            network: "default/n".into(),
-            if_name: IfName::new("net1").unwrap(),
-            is_default: false,
-            is_chosen: false,
-            conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
-            cni_args: CniArgs::new(),
-            capability_args: RawObject::new(),
-            device: None,
             result: Some(CniResult::parse(result.as_bytes(), ConfVersion::MISSING).unwrap()),
+            ..Entry::of(&sandbox, "default/n", if_name, conf)
         })
     }
 

@@ -13,6 +13,9 @@ use super::sandbox::Sandbox;
 /// The capability of delegates that read or write a device-info file.
 pub const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";
 
+/// The longest file name in bytes (Linux's `NAME_MAX`).
+pub(crate) const MAX_FILE_NAME: usize = 255;
+
 /// One network, interface name and pod sandbox: what one delegate ADD creates.
 #[derive(Debug, Clone)]
 pub struct Attachment {

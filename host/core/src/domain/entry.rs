@@ -106,25 +106,38 @@ impl Entry {
             true => &sandbox.args,
             false => &none,
         };
+        let (if_name, conf) = (attachment.if_name.clone(), attachment.conf.clone());
         Ok(Self {
+            is_default: attachment.is_default,
+            is_chosen: attachment.is_chosen,
+            cni_args: attachment.request.cni_args(sandbox, more)?,
+            capability_args: attachment.capability_args(),
+            device: attachment.device.clone(),
+            ..Self::of(sandbox, &attachment.network, if_name, conf)
+        })
+    }
+
+    /// The entry of an additional network, without arguments, device and result.
+    pub fn of(sandbox: &Sandbox, network: &str, if_name: IfName, conf: NetworkConfList) -> Self {
+        Self {
             container_id: sandbox.container_id.clone(),
             netns: sandbox.netns.clone(),
             namespace: sandbox.namespace.clone(),
             pod: sandbox.pod.clone(),
             runtime_network: sandbox.runtime_network.clone(),
-            network: attachment.network.clone(),
-            if_name: attachment.if_name.clone(),
-            is_default: attachment.is_default,
-            is_chosen: attachment.is_chosen,
-            conf: attachment.conf.clone(),
-            cni_args: attachment.request.cni_args(sandbox, more)?,
-            capability_args: attachment.capability_args(),
-            device: attachment.device.clone(),
+            network: network.to_owned(),
+            if_name,
+            is_default: false,
+            is_chosen: false,
+            conf,
+            cni_args: CniArgs::new(),
+            capability_args: RawObject::new(),
+            device: None,
             result: None,
             tags: BTreeMap::new(),
             failed_add: None,
             added_at: None,
-        })
+        }
     }
 
     /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it exited by

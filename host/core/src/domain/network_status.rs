@@ -220,35 +220,17 @@ fn default_gateways(result: &CniResult) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::pod::PodRef;
-    use cni_types::args::{CniArgs, ContainerId, IfName};
+    use crate::domain::sandbox::Sandbox;
+    use cni_types::args::{ContainerId, IfName};
     use cni_types::conf::NetworkConfList;
-    use cni_types::json::RawObject;
     use cni_types::version::{ConfVersion, Version};
 
     fn entry(is_default: bool) -> Entry {
+        let sandbox = Sandbox::recorded(ContainerId::new("c").unwrap());
+        let conf = NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap();
         Entry {
-            container_id: ContainerId::new("c").unwrap(),
-            netns: None,
-            namespace: None,
-            tags: std::collections::BTreeMap::new(),
-            failed_add: None,
-            added_at: None,
-            runtime_network: None,
-            pod: PodRef {
-                namespace: "default".into(),
-                name: "a".into(),
-                uid: "u".into(),
-            },
-            network: "net".into(),
-            if_name: IfName::new("net4").unwrap(),
             is_default,
-            is_chosen: false,
-            conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
-            cni_args: CniArgs::new(),
-            capability_args: RawObject::new(),
-            device: None,
-            result: None,
+            ..Entry::of(&sandbox, "net", IfName::new("net4").unwrap(), conf)
         }
     }
 

@@ -12,7 +12,7 @@ use shim_api::deferred::split_file_name;
 use super::dirs::Dirs;
 use super::limits::{after, patiently};
 use super::turns::{Held, Turn, Work};
-use super::{Error, Pipeline, del, directories, undo};
+use super::{Error, Pipeline, deletion, directories, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{DeferredDel, Recorded};
@@ -195,10 +195,10 @@ async fn undo_record(
                 .ledger
                 .find(&dirs.cni, &request.sandbox())
                 .await;
-            if del::is_of_another(&recorded, &request) {
+            if deletion::is_of_another(&recorded, &request) {
                 return Ok(false);
             }
-            del::undo_all(pipeline, &dirs, &request, recorded).await?;
+            deletion::undo_all(pipeline, &dirs, &request, recorded).await?;
         }
         Err(error) => {
             // The file's name identifies the container, which suffices to undo what the ledger

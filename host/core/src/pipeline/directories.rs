@@ -10,18 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::dirs::Dirs;
-use super::{Pipeline, pod_netns, reboot, retrying};
+use super::{Pipeline, pod_netns};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::ports::{AtPath, Directory, LedgerError, Remembered};
+use crate::ports::AtPath;
 use crate::stages::request::PodRequest;
 
-/// More runtimes than any node has.
-const MAX: usize = 32;
 /// Search directories for delegates kept of earlier confs.
 const MAX_BIN_DIRS: usize = 16;
 
-/// The directories; empty until [`begin`], and then nothing is remembered.
+/// The directories. Until [`begin`](super::adoption::begin) there are none, and none is added.
 #[derive(Debug)]
 pub(super) struct Directories {
     /// The daemon's own first.
@@ -29,7 +27,7 @@ pub(super) struct Directories {
     /// Whether more were remembered, and the record of them is damaged.
     is_incomplete: AtomicBool,
     /// Held while a directory is added.
-    adopting: tokio::sync::Mutex<()>,
+    pub(super) adopting: tokio::sync::Mutex<()>,
     changed: watch::Sender<()>,
 }
 
@@ -68,18 +66,22 @@ impl Directories {
         self.is_incomplete.load(Ordering::Relaxed)
     }
 
+    pub(super) fn set_incomplete(&self, is_incomplete: bool) {
+        self.is_incomplete.store(is_incomplete, Ordering::Relaxed);
+    }
+
     /// Notifies of each directory that is added.
     pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
     /// Whether nothing needs to be remembered of a request.
-    fn has(&self, dirs: &Dirs) -> bool {
+    pub(super) fn has(&self, dirs: &Dirs) -> bool {
         let known = self.lock();
         known.is_empty() || known.iter().any(|known| known.covers(dirs))
     }
 
-    fn replace(&self, known: Vec<Dirs>) {
+    pub(super) fn replace(&self, known: Vec<Dirs>) {
         *self.lock() = known;
         self.changed.send_replace(());
     }
@@ -95,7 +97,7 @@ impl Dirs {
     }
 
     /// The same, searching `first` before its own.
-    fn searching(&self, first: &[PathBuf]) -> Self {
+    pub(super) fn searching(&self, first: &[PathBuf]) -> Self {
         let mut bin = first.to_vec();
         for dir in self.bin.iter() {
             if bin.len() < MAX_BIN_DIRS && !bin.contains(dir) {
@@ -106,160 +108,11 @@ impl Dirs {
     }
 }
 
-/// Adds `dirs`; returns whether the directory is new.
-fn add(known: &mut Vec<Dirs>, dirs: &Dirs) -> bool {
-    match known.iter_mut().find(|known| known.cni == dirs.cni) {
-        Some(known) => {
-            *known = known.searching(&dirs.bin);
-            false
-        }
-        None => {
-            known.push(dirs.clone());
-            true
-        }
-    }
-}
-
-/// Begins with `cni_dir`, the daemon's own directory, and those that earlier daemons remembered.
-/// Schedules the undos in all of them.
-pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
-    let own = own(pipeline, cni_dir);
-    let mut known = vec![own.clone()];
-    let mut is_changed = false;
-    let is_incomplete = match pipeline.ports.ledger.directories().await {
-        Ok(remembered) => {
-            for one in remembered.directories.iter().take(MAX - 1) {
-                add(&mut known, &Dirs::new(&one.cni_dir, &one.bin_dirs));
-            }
-            !remembered.is_complete
-        }
-        Err(error) => {
-            tracing::error!(
-                error = crate::report::chain(&error),
-                "cannot read which further cniDirs are in use; the daemon finds each with its next request, \
-                 and no delegate collects garbage until the node is started again"
-            );
-            is_changed = true;
-            true
-        }
-    };
-    let incomplete = &pipeline.directories.is_incomplete;
-    incomplete.store(is_incomplete, Ordering::Relaxed);
-    is_changed |= drop_unused(pipeline, &mut known, Missing::Keep).await;
-    if is_changed && let Err(error) = remember(pipeline, &own, &known).await {
-        tracing::warn!(
-            error = crate::report::chain(&error),
-            "cannot forget unused cniDirs; the next daemon tries again"
-        );
-    }
-    pipeline.directories.replace(known.clone());
-    for dirs in known {
-        retrying::resume(pipeline, &dirs.cni).await;
-    }
-}
-
 /// The daemon's own directories.
 pub(super) fn own(pipeline: &Pipeline, cni_dir: &Path) -> Dirs {
     let own = pipeline.overlay.own();
     let bin_dirs = own.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
     Dirs::new(cni_dir, &bin_dirs)
-}
-
-/// What to do with directories that do not exist at present.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Missing {
-    /// Their file system may be mounted later.
-    Keep,
-    /// Others need the room.
-    Drop,
-}
-
-/// Drops the directories that have nothing recorded, except for the daemon's own; returns whether
-/// there were any.
-async fn drop_unused(pipeline: &Pipeline, known: &mut Vec<Dirs>, missing: Missing) -> bool {
-    let ledger = &pipeline.ports.ledger;
-    let before = known.len();
-    let mut used = Vec::with_capacity(before);
-    for (position, dirs) in known.drain(..).enumerate() {
-        let is_kept = position == 0
-            || (missing == Missing::Keep && ledger.is_missing(&dirs.cni).await)
-            || !ledger.abandon_unused(&dirs.cni).await;
-        if is_kept {
-            used.push(dirs);
-        }
-    }
-    *known = used;
-    known.len() < before
-}
-
-async fn remember(pipeline: &Pipeline, own: &Dirs, known: &[Dirs]) -> Result<(), LedgerError> {
-    let is_further = |dirs: &&Dirs| dirs.cni != own.cni || dirs.bin != own.bin;
-    let further = known.iter().filter(is_further).map(|dirs| Directory {
-        cni_dir: dirs.cni.to_path_buf(),
-        bin_dirs: dirs.bin.to_vec(),
-    });
-    let remembered = Remembered {
-        directories: further.collect(),
-        is_complete: !pipeline.directories.are_incomplete(),
-    };
-    let ledger = &pipeline.ports.ledger;
-    ledger.record_directories(&remembered).await
-}
-
-/// Remembers the directories of a request, before it changes anything. `makes` says whether the
-/// request may create the directory. What an earlier daemon left in a new one is resumed.
-///
-/// # Errors
-/// [`LedgerError::TooManyDirectories`]; an ADD must not make anything then.
-pub(super) async fn adopt(
-    pipeline: &Arc<Pipeline>,
-    dirs: &Dirs,
-    makes: bool,
-) -> Result<(), LedgerError> {
-    let directories = &pipeline.directories;
-    if directories.has(dirs) {
-        return Ok(());
-    }
-    let _adopting = directories.adopting.lock().await;
-    if directories.has(dirs) || (!makes && !pipeline.ports.ledger.is_used(&dirs.cni).await) {
-        return Ok(());
-    }
-    let mut known = directories.all();
-    let Some(own) = known.first().map(|own| self::own(pipeline, &own.cni)) else {
-        return Ok(());
-    };
-    let is_new = known.iter().all(|known| known.cni != dirs.cni);
-    if is_new && known.len() >= MAX {
-        drop_unused(pipeline, &mut known, Missing::Drop).await;
-        if known.len() >= MAX {
-            return Err(LedgerError::TooManyDirectories {
-                dir: dirs.cni.to_path_buf(),
-                limit: MAX,
-            });
-        }
-    }
-    add(&mut known, dirs);
-    if makes {
-        // One that is missing later has lost what it records.
-        pipeline.ports.ledger.make_directory(&dirs.cni).await?;
-    }
-    if let Err(error) = remember(pipeline, &own, &known).await {
-        // The runtime's next request after a restart makes up for it.
-        tracing::error!(
-            dir = %dirs.cni.display(),
-            error = crate::report::chain(&error),
-            "cannot remember a further cniDir: after a restart, undos in it wait for its runtime's next request"
-        );
-    }
-    if is_new {
-        tracing::info!(dir = %dirs.cni.display(), "a further cniDir is in use");
-        // Before the request, which may be the DEL that cancels an undo.
-        retrying::resume(pipeline, &dirs.cni).await;
-        let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
-        tokio::spawn(async move { reboot::undo(&pipeline, &dirs).await });
-    }
-    directories.replace(known);
-    Ok(())
 }
 
 /// Directs a DEL or CHECK to the directory that has the container, if its own has nothing: the

@@ -3,7 +3,7 @@
 
 use super::dirs::Dirs;
 use super::pod_netns::{is_gone, is_there};
-use super::{Error, Pipeline, del};
+use super::{Error, Pipeline, deletion};
 use crate::domain::entry::{self, Entry};
 use crate::ports::{LedgerError, Recorded};
 use crate::stages::request::PodRequest;
@@ -24,7 +24,7 @@ pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &Pod
         }
         Ok(Recorded::Nothing) => match pipeline.ports.ledger.results(&dirs.cni, &sandbox).await {
             Ok(results) if !results.is_empty() => {
-                del::reaches_all(request, &results)
+                deletion::reaches_all(request, &results)
                     && are_gone(pipeline, dirs, &results).await
                     && pipeline
                         .retries
@@ -36,7 +36,7 @@ pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &Pod
         },
         // What the record lacks is unknown: the retry undoes all that there is then.
         Ok(Recorded::Partial { known, .. }) => {
-            del::reaches_all(request, &known)
+            deletion::reaches_all(request, &known)
                 && are_gone(pipeline, dirs, &known).await
                 && is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
                 && pipeline
@@ -45,7 +45,7 @@ pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &Pod
                     .await
         }
         Err(LedgerError::Damaged { .. }) => {
-            del::reaches_all(request, &[])
+            deletion::reaches_all(request, &[])
                 && is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
                 && pipeline
                     .retries

@@ -363,7 +363,8 @@ fn unreadable(
 }
 
 /// The attachments in use: those the runtime listed, and those the ledger has of the same, newer or
-/// other runtimes' containers; without a list, all. Pending undos are not in use: delegates may remove them.
+/// other runtimes' containers; without a list, all. Pending undos are not in use: delegates may
+/// remove them.
 fn in_use(
     entries: &[Entry],
     valid: Option<Vec<Attached>>,

@@ -9,11 +9,14 @@
 //! | STATUS | return the first reason |
 
 mod add;
+mod adoption;
 mod check;
 mod clearing;
+mod cluster_entries;
 mod collections;
 mod deferred;
 mod del;
+mod deletion;
 mod directories;
 mod dirs;
 mod early_success;
@@ -73,7 +76,7 @@ use crate::stages::{
     self,
     lookups::Lookups,
     pod_args::Naming,
-    request::{self, Request},
+    request::{self, CheckedRequest},
 };
 use collections::Collections;
 use directories::Directories;
@@ -221,9 +224,9 @@ impl Pipeline {
         }
     }
 
-    async fn answer(self: &Arc<Self>, request: Request) -> Result<Option<CniResult>, Error> {
+    async fn answer(self: &Arc<Self>, request: CheckedRequest) -> Result<Option<CniResult>, Error> {
         match request {
-            Request::Pod(mut request) => {
+            CheckedRequest::Pod(mut request) => {
                 self.adopt(&request.conf, request.command).await?;
                 if request.command != Command::Add {
                     directories::locate(self, &mut request).await;
@@ -234,8 +237,8 @@ impl Pipeline {
                     _ => del::del(self, request).await.map(|()| None),
                 }
             }
-            Request::Status { conf } => status::status(self, &conf).await.map(|()| None),
-            Request::Gc { conf, valid } => {
+            CheckedRequest::Status { conf } => status::status(self, &conf).await.map(|()| None),
+            CheckedRequest::Gc { conf, valid } => {
                 self.adopt(&conf, Command::Gc).await?;
                 gc::gc(self, conf, valid).await.map(|()| None)
             }
@@ -245,7 +248,7 @@ impl Pipeline {
     /// Remembers the directories of a request. Only an ADD needs them to be remembered.
     async fn adopt(self: &Arc<Self>, conf: &NetConf, command: Command) -> Result<(), Error> {
         let is_add = command == Command::Add;
-        match directories::adopt(self, &Dirs::of(conf), is_add).await {
+        match adoption::adopt(self, &Dirs::of(conf), is_add).await {
             Err(error) if !is_add => {
                 tracing::warn!(
                     dir = %conf.cni_dir.display(),
@@ -275,7 +278,7 @@ impl Pipeline {
         pod: Option<Pod>,
     ) -> Result<Explanation, Error> {
         match request::parse(body, &self.overlay, self.naming())? {
-            Request::Pod(request) if request.command == Command::Add => {
+            CheckedRequest::Pod(request) if request.command == Command::Add => {
                 explain::explain(self, request, pod).await
             }
             other => Err(request::Error::Command(other.command()).into()),
@@ -327,7 +330,7 @@ impl Pipeline {
     /// schedules the undos that are left there. Must be called before the first request, which may
     /// be the DEL that cancels one.
     pub async fn begin(&self, cni_dir: &Path) {
-        directories::begin(self, cni_dir).await;
+        adoption::begin(self, cni_dir).await;
     }
 
     /// The ledger directories in use, the daemon's own first.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use cni_types::args::ContainerId;
 
 use super::dirs::Dirs;
-use super::{Error, Pipeline, del, undo};
+use super::{Error, Pipeline, cluster_entries, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{LedgerError, Lost, Recorded};
@@ -80,7 +80,7 @@ pub(super) async fn before_add(
         !known.iter().any(is_it)
     };
     let is_pending = pipeline.retries.has(&dirs.cni, &sandbox.container_id);
-    for entry in del::likely(pipeline, request).await {
+    for entry in cluster_entries::likely(pipeline, request).await {
         if is_missing(&entries, &entry) {
             // A second ADD: the first one's record and results are both unreadable.
             if !is_pending && undo::is_living(pipeline, dirs, &entry).await {

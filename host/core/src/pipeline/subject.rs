@@ -6,7 +6,7 @@ use cni_types::args::Command;
 
 use super::Error;
 use crate::stages::hotplug::Hotplug;
-use crate::stages::request::{PodRequest, Request};
+use crate::stages::request::{CheckedRequest, PodRequest};
 
 /// The verb, container, interface and pod of a request; the latter three are empty for STATUS and
 /// GC.
@@ -18,9 +18,9 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn of(request: &Request) -> Self {
+    pub(super) fn of(request: &CheckedRequest) -> Self {
         match request {
-            Request::Pod(pod) => Self::of_pod(pod),
+            CheckedRequest::Pod(pod) => Self::of_pod(pod),
             other => Self::of_node(other.command()),
         }
     }

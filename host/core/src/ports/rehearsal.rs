@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+pub use shim_api::explain::Operation;
+
 use super::PolicySession;
 
 /// The policies of an ADD that is not made. They see the state that they keep, and what they change
@@ -37,8 +39,8 @@ pub struct PolicyAction {
 /// What a policy did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Edited what the hook offered: a JSON patch (RFC 6902).
-    Edited(String),
+    /// Edited what the hook offered: a JSON patch.
+    Edited(Vec<Operation>),
     /// Denied the request, or failed and is closed for that failure.
     Denied {
         /// The CNI error code.

@@ -2,12 +2,9 @@
 
 use super::resolve::Error;
 use crate::conf::net_conf::NetConf;
-use crate::domain::attachment::{Plan, result_name_len};
+use crate::domain::attachment::{MAX_FILE_NAME, Plan, result_name_len};
 use crate::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use crate::domain::selection::Selection;
-
-/// The longest file name in bytes (Linux's `NAME_MAX`).
-pub(super) const MAX_FILE_NAME: usize = 255;
 
 /// Rejects selections from other namespaces if namespaces are isolated. Runs after the policies,
 /// which may have added some.

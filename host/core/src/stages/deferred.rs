@@ -6,7 +6,7 @@ use cni_types::json::Cause;
 use shim_api::deferred::Record;
 
 use super::pod_args::Naming;
-use super::request::{self, PodRequest, Request};
+use super::request::{self, CheckedRequest, PodRequest};
 use crate::conf::overlay::Overlay;
 
 /// Why a recorded DEL cannot be used.
@@ -35,7 +35,7 @@ pub fn parse(
 ) -> Result<(PodRequest, Record), Error> {
     let record = Record::parse(text).map_err(|error| Error::Json(error.into()))?;
     match request::check(&record.request, overlay, naming)? {
-        Request::Pod(request)
+        CheckedRequest::Pod(request)
             if request.command == Command::Del && request.container_id == *container =>
         {
             Ok((request, record))

@@ -94,7 +94,9 @@ pub fn parse(
     let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {
         // A DEL finds what is recorded by container and interface alone.
-        Command::Add | Command::Check | Command::Del => PodArgs::of(&parameters, naming)?,
+        Command::Add | Command::Check | Command::Del => {
+            PodArgs::of(&parameters, naming).map_err(request::Error::from)?
+        }
         Command::Status => {
             return Ok(Hotplug::Status {
                 conf: Box::new(conf),

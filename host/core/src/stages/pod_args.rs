@@ -2,7 +2,6 @@
 
 use cni_types::args::{CniArgs, Command, ContainerId, Parameters};
 
-use super::request::Error;
 use crate::domain::container_names::{ContainerNames, Sent, is_container_name, is_object_name};
 
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
@@ -11,6 +10,25 @@ const NAME: &str = "K8S_POD_NAME";
 const UID: &str = "K8S_POD_UID";
 const INFRA_CONTAINER_ID: &str = "K8S_POD_INFRA_CONTAINER_ID";
 const NERDCTL_HOSTNAME: &str = "NERDCTL_CNI_DHCP_HOSTNAME";
+
+/// Why `CNI_ARGS` were rejected.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request does not name its pod.
+    #[error("CNI_ARGS: required argument {0} missing")]
+    MissingArgument(&'static str),
+    /// The pod's name is not a valid Kubernetes name.
+    #[error("CNI_ARGS: {key}={value:?} is not the name of a Kubernetes object")]
+    MalformedArgument {
+        /// The argument's key.
+        key: &'static str,
+        /// The argument's value.
+        value: String,
+    },
+    /// Unknown arguments without `IgnoreUnknown`.
+    #[error("CNI_ARGS: unknown arguments {0}, and IgnoreUnknown is not set")]
+    UnknownArguments(String),
+}
 
 /// How completely a request must name its pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

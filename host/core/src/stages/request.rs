@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cni_types::args::{Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
 
-use super::pod_args::{Naming, PodArgs};
+use super::pod_args::{self, Naming, PodArgs};
 use crate::conf::net_conf::{self, NetConf};
 use crate::conf::overlay::Overlay;
 use crate::conf::value;
@@ -35,20 +35,9 @@ pub enum Error {
     /// The container's file would stand in the place of the result cache.
     #[error("CNI_CONTAINERID: {RESULTS_DIR:?} is the name of a directory of the ledger")]
     ReservedId,
-    /// The request does not name its pod.
-    #[error("CNI_ARGS: required argument {0} missing")]
-    MissingArgument(&'static str),
-    /// The pod's name is not a valid Kubernetes name.
-    #[error("CNI_ARGS: {key}={value:?} is not the name of a Kubernetes object")]
-    MalformedArgument {
-        /// The argument's key.
-        key: &'static str,
-        /// The argument's value.
-        value: String,
-    },
-    /// Unknown arguments without `IgnoreUnknown`.
-    #[error("CNI_ARGS: unknown arguments {0}, and IgnoreUnknown is not set")]
-    UnknownArguments(String),
+    /// `CNI_ARGS` does not name a pod as it must.
+    #[error(transparent)]
+    PodArgs(#[from] pod_args::Error),
     /// The conf is malformed.
     #[error(transparent)]
     Conf(#[from] net_conf::Error),
@@ -56,7 +45,7 @@ pub enum Error {
 
 /// A checked request.
 #[derive(Debug)]
-pub enum Request {
+pub enum CheckedRequest {
     /// ADD, DEL or CHECK of one pod.
     Pod(PodRequest),
     /// STATUS of the node.
@@ -73,7 +62,7 @@ pub enum Request {
     },
 }
 
-impl Request {
+impl CheckedRequest {
     /// The request's verb.
     pub fn command(&self) -> Command {
         match self {
@@ -105,7 +94,7 @@ pub struct PodRequest {
 ///
 /// # Errors
 /// [`Error`] names each malformed variable, argument or key. Nothing was changed.
-pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<Request, Error> {
+pub fn parse(body: &[u8], overlay: &Overlay, naming: Naming) -> Result<CheckedRequest, Error> {
     check(&shim_api::Request::parse(body)?, overlay, naming)
 }
 
@@ -117,7 +106,7 @@ pub fn check(
     request: &shim_api::Request,
     overlay: &Overlay,
     naming: Naming,
-) -> Result<Request, Error> {
+) -> Result<CheckedRequest, Error> {
     request.check_size()?;
     let parameters = parameters(&request.env)?;
     match parameters.command {
@@ -127,12 +116,12 @@ pub fn check(
                 Command::Del => overlay.conf_for_removal(&request.config)?,
                 _ => overlay.conf(&request.config)?,
             };
-            pod_request(parameters, pod, conf).map(Request::Pod)
+            pod_request(parameters, pod, conf).map(CheckedRequest::Pod)
         }
-        Command::Status => Ok(Request::Status {
+        Command::Status => Ok(CheckedRequest::Status {
             conf: overlay.conf(&request.config)?,
         }),
-        Command::Gc => Ok(Request::Gc {
+        Command::Gc => Ok(CheckedRequest::Gc {
             conf: overlay.conf_for_removal(&request.config)?,
             valid: valid_attachments(&request.config)?,
         }),
@@ -187,7 +176,7 @@ pub(super) fn pod_request(
     }
     let container_id = parameters
         .container_id
-        .ok_or(Error::MissingArgument("CNI_CONTAINERID"))?;
+        .ok_or(pod_args::Error::MissingArgument("CNI_CONTAINERID"))?;
     if parameters.command == Command::Add && container_id.as_str() == RESULTS_DIR {
         return Err(Error::ReservedId);
     }
@@ -196,7 +185,7 @@ pub(super) fn pod_request(
         container_id,
         if_name: parameters
             .if_name
-            .ok_or(Error::MissingArgument("CNI_IFNAME"))?,
+            .ok_or(pod_args::Error::MissingArgument("CNI_IFNAME"))?,
         netns,
         pod,
         conf,
@@ -234,7 +223,7 @@ mod tests {
         .to_json()
     }
 
-    fn parse_with(changes: &[(&str, Option<&str>)]) -> Result<Request, Error> {
+    fn parse_with(changes: &[(&str, Option<&str>)]) -> Result<CheckedRequest, Error> {
         parse(
             &body(changes, r#"{"clusterNetwork":"x"}"#),
             &Overlay::default(),
@@ -244,7 +233,7 @@ mod tests {
 
     fn pod(changes: &[(&str, Option<&str>)]) -> PodRequest {
         match parse_with(changes).unwrap() {
-            Request::Pod(request) => request,
+            CheckedRequest::Pod(request) => request,
             other => panic!("not about a pod: {other:?}"),
         }
     }
@@ -323,8 +312,14 @@ mod tests {
                 ("CNI_ARGS", None),
             ])
         };
-        assert!(matches!(command("STATUS"), Ok(Request::Status { .. })));
-        assert!(matches!(command("GC"), Ok(Request::Gc { valid: None, .. })));
+        assert!(matches!(
+            command("STATUS"),
+            Ok(CheckedRequest::Status { .. })
+        ));
+        assert!(matches!(
+            command("GC"),
+            Ok(CheckedRequest::Gc { valid: None, .. })
+        ));
     }
 
     #[test]
@@ -335,7 +330,7 @@ mod tests {
         for keys in [one, older, &both] {
             let conf = format!(r#"{{"clusterNetwork":"x",{keys}}}"#);
             let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
-            let Ok(Request::Gc {
+            let Ok(CheckedRequest::Gc {
                 valid: Some(valid), ..
             }) = parse(&body, &Overlay::default(), Naming::Complete)
             else {

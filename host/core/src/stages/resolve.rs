@@ -1,6 +1,10 @@
 //! Resolves the networks named by conf and pod into a complete plan.
 
+mod error;
+
 use serde_json::value::RawValue;
+
+pub use error::Error;
 
 use super::lookups::Lookups;
 use super::network_lookup::{self, Network};
@@ -14,10 +18,6 @@ use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::selection::{self, Selection};
 use crate::ports::DeviceInfo;
-
-mod error;
-
-pub use error::Error;
 
 /// What node and pod ask for, for the policies.
 ///

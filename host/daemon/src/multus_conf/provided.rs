@@ -18,11 +18,12 @@ struct Inner {
     /// Path of the conf; `None` if the daemon provides none.
     path: Option<PathBuf>,
     shims: Shims,
-    state: Mutex<State>,
+    state: Mutex<WriteState>,
 }
 
+/// What the daemon has written, and whether it still does.
 #[derive(Debug, Default)]
-struct State {
+struct WriteState {
     /// The daemon writes no more.
     ended: bool,
     /// The file as this daemon last wrote or confirmed it.
@@ -123,7 +124,7 @@ impl Provided {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriteState> {
         let state = self.0.state.lock();
         state.unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,7 @@ mod socket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::daemon::DEFAULT_CONNECTION_LIMIT;
+use config::reference::DEFAULT_CONNECTION_LIMIT;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use shim_api::peer_credentials;

@@ -5,13 +5,12 @@
 mod request;
 pub(crate) mod stored;
 
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::access::Access;
+use super::access::{Access, NodeCertificate};
 use super::call::random;
 use super::connection::Connection;
 use stored::Certificate;
@@ -35,20 +34,6 @@ enum Error {
     Stored(#[from] stored::Error),
     #[error("certificate request {0} was neither approved nor denied")]
     NotApproved(String),
-}
-
-/// The certificate to obtain, and where to store it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeCertificate {
-    /// Has the API server's address and the credentials for the first request.
-    pub bootstrap_kubeconfig: PathBuf,
-    /// Directory where certificates are stored.
-    pub dir: PathBuf,
-    /// Name of this node.
-    pub node: String,
-    /// The lifetime to request. The API server may choose another, and rejects less than ten
-    /// minutes.
-    pub lifetime: Duration,
 }
 
 impl NodeCertificate {

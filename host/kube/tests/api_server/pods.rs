@@ -68,10 +68,8 @@ async fn lookup_waits_for_the_watch_before_a_get() {
         name: "late".into(),
         uid: String::new(),
     };
-    let (found, ()) = tokio::join!(kube.pod(&wanted, LONG), async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        rig.pod("late");
-    });
+    // The lookup is polled first, and waits by then.
+    let (found, _) = tokio::join!(kube.pod(&wanted, LONG), async { rig.pod("late") });
     assert_eq!(found.unwrap().name, "late");
     assert_eq!(rig.acts(), Vec::<String>::new());
 }
@@ -188,8 +186,8 @@ async fn watch_resumes_from_its_last_bookmark() {
     let kube = rig.warm().await;
     // Another node's changes do not reach this watch: without bookmarks its resource version ages.
     rig.api.apply(rig::pod("far", "node2"));
+    // Each watch sends its bookmark before it ends.
     rig.api.send_bookmarks();
-    tokio::time::sleep(Duration::from_millis(100)).await;
     rig.api.end_watches();
     let resumed =
         |requests: &[fake_api::Recorded]| requests.iter().any(|r| r.act() == "watch pods");

@@ -72,12 +72,11 @@ impl<'a> Call<'a> {
         runtime: &RuntimeConf,
         result: Option<&CniResult>,
     ) -> Result<Vec<u8>, Error> {
-        let prev_result = self.prev_result(list, plugin, result)?;
         if self.is_built_in(plugin.plugin_type()) {
+            let prev_result = self.prev_result(list, plugin, result)?;
             return self.pass_through(list, prev_result);
         }
-        let request = request::attachment(list, plugin, runtime, prev_result)
-            .map_err(|error| self.failed(plugin, error.into()))?;
+        let request = self.request(list, plugin, runtime, result)?;
         self.execute(
             plugin.plugin_type(),
             variables(runtime, &runtime.args.to_string()),
@@ -98,9 +97,7 @@ impl<'a> Call<'a> {
         let Some(ipam) = plugin.ipam_type() else {
             return Ok(());
         };
-        let prev_result = self.prev_result(list, plugin, result)?;
-        let request = request::attachment(list, plugin, runtime, prev_result)
-            .map_err(|error| self.failed(plugin, error.into()))?;
+        let request = self.request(list, plugin, runtime, result)?;
         let args = runtime.args.to_string();
         let request = request.to_text();
         self.execute(ipam, variables(runtime, &args), request.as_bytes())
@@ -116,9 +113,7 @@ impl<'a> Call<'a> {
         runtime: &RuntimeConf,
         result: Option<&CniResult>,
     ) -> Result<(), Error> {
-        let prev_result = self.prev_result(list, plugin, result)?;
-        let mut request = request::attachment(list, plugin, runtime, prev_result)
-            .map_err(|error| self.failed(plugin, error.into()))?;
+        let mut request = self.request(list, plugin, runtime, result)?;
         let members = request.iter().map(|(name, _)| name.to_owned());
         let ipam: Vec<String> = members
             .filter(|name| name.eq_ignore_ascii_case("ipam"))
@@ -132,6 +127,19 @@ impl<'a> Call<'a> {
         self.execute(plugin.plugin_type(), variables, request.as_bytes())
             .await
             .map(drop)
+    }
+
+    /// What the plugin reads, given the result so far.
+    fn request(
+        &self,
+        list: &NetworkConfList,
+        plugin: &PluginConf,
+        runtime: &RuntimeConf,
+        result: Option<&CniResult>,
+    ) -> Result<RawObject, Error> {
+        let prev_result = self.prev_result(list, plugin, result)?;
+        request::attachment(list, plugin, runtime, prev_result)
+            .map_err(|error| self.failed(plugin, error.into()))
     }
 
     fn prev_result(

@@ -140,7 +140,13 @@ impl Detaching<'_> {
             None => match StandIn::with(&runtime.if_name) {
                 Ok(stand_in) => self.stand_in.insert(stand_in),
                 Err(error) => {
-                    tracing::warn!(%error, "no stand-in for the network namespace");
+                    tracing::warn!(
+                        network = self.call.network,
+                        plugin = %plugin.plugin_type(),
+                        interface = %runtime.if_name,
+                        %error,
+                        "cannot create a stand-in for the network namespace; the DEL stays failed"
+                    );
                     return Err(first);
                 }
             },

@@ -14,7 +14,8 @@ impl Cni {
     /// plugins before it still have something to remove. If a plugin fails, calls its IPAM plugin
     /// directly, which ignores what it never allocated, and calls the plugin again with a conf
     /// without IPAM: `host-device` does not move its device back while its IPAM plugin fails. Does
-    /// not retry a plugin that was interrupted. An interruption of the IPAM plugin is the plugin's error.
+    /// not retry a plugin that was interrupted. An interruption of the IPAM plugin is the plugin's
+    /// error.
     ///
     /// `so_far` is the result of the plugins that succeeded, see [`Error::so_far`]; some plugins,
     /// such as `firewall`, need it to find what they created. Plugins of 0.3.1 and older do not get

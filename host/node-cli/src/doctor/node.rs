@@ -9,7 +9,7 @@ use cnidaria_core::domain::nad::Nad;
 use cnidaria_kube::client::{self, DaemonSet, Right};
 use config::conf_file::Generated;
 use config::daemon::DaemonConfig;
-use shim_api::admin::{Attachment, AttachmentList, PolicyList};
+use shim_api::admin::{AttachmentList, ListedAttachment, PolicyList};
 
 /// A node.
 #[derive(Debug)]
@@ -93,6 +93,16 @@ pub(crate) struct Network {
     pub(crate) conf: NetworkConfList,
 }
 
+/// A plugin that the node needs.
+#[derive(Debug)]
+pub(crate) struct NeededPlugin {
+    pub(crate) name: String,
+    /// Whether it is another plugin's IPAM plugin.
+    pub(crate) is_ipam: bool,
+    /// The network that needs it.
+    pub(crate) network: String,
+}
+
 impl Node {
     /// How the daemon provides the runtime's conf, if it generates it.
     pub(crate) fn generated(&self) -> Option<&Generated> {
@@ -165,8 +175,8 @@ impl Node {
         primary.into_iter().chain(nads).collect()
     }
 
-    /// Names of all plugins and IPAM plugins, each with a network that uses it.
-    pub(crate) fn plugins(&self) -> Vec<(String, bool, String)> {
+    /// All plugins and IPAM plugins, each with the first network that needs it.
+    pub(crate) fn plugins(&self) -> Vec<NeededPlugin> {
         let mut seen = BTreeSet::new();
         let mut plugins = Vec::new();
         for network in self.networks() {
@@ -175,7 +185,11 @@ impl Node {
                 let ipam = plugin.ipam_type().map(|ipam| (ipam.to_string(), true));
                 for (name, is_ipam) in [main].into_iter().chain(ipam) {
                     if seen.insert(name.clone()) {
-                        plugins.push((name, is_ipam, network.name.clone()));
+                        plugins.push(NeededPlugin {
+                            name,
+                            is_ipam,
+                            network: network.name.clone(),
+                        });
                     }
                 }
             }
@@ -195,7 +209,7 @@ impl Node {
     }
 
     /// What the daemon's ledger has; nothing without a daemon.
-    pub(crate) fn attachments(&self) -> &[Attachment] {
+    pub(crate) fn attachments(&self) -> &[ListedAttachment] {
         match &self.daemon {
             Daemon::Serving { attachments, .. } => &attachments.attachments,
             _ => &[],

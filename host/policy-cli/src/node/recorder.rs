@@ -111,10 +111,9 @@ impl Witness for Recorder {
     }
 
     fn edited(&self, edit: &AppliedEdit, _: Mode) {
-        let operations: Vec<Operation> = serde_json::from_str(&edit.patch).unwrap_or_default();
-        let edits = operations.into_iter().map(|operation| Edit {
-            path: operation.path,
-            value: operation.value,
+        let edits = edit.patch.0.iter().map(|operation| Edit {
+            path: operation.path.clone(),
+            value: operation.parsed(),
         });
         let edits = edits.collect();
         let mut recorded = lock(&self.0);
@@ -143,12 +142,4 @@ impl Witness for Recorder {
     fn used(&self, grant: &'static str) {
         self.push(PolicyEvent::Used(grant));
     }
-}
-
-/// An operation as the engine writes it.
-#[derive(serde::Deserialize)]
-struct Operation {
-    path: String,
-    #[serde(default)]
-    value: Option<Value>,
 }

@@ -17,7 +17,7 @@ use cni_types::result::{CniResult, Dns};
 use cni_types::version::ConfVersion;
 
 use crate::model::grant::ConfGrant;
-use crate::model::request::{Attachment, Bandwidth, PortMapping, Selection};
+use crate::model::request::{Bandwidth, PolicyAttachment, PortMapping, Selection};
 use crate::transaction::{
     AttachmentChange, AttachmentDraft, Budget, Draft, EditError, OutcomeChange, OutcomeDraft,
     RawIp, SelectionsChange, SelectionsDraft, Transaction, View, Working, conf_get, plugin_types,
@@ -267,8 +267,8 @@ fn selection(namespace: &str, name: &str) -> Selection {
     }
 }
 
-fn attachment(is_default: bool) -> Attachment {
-    Attachment {
+fn attachment(is_default: bool) -> PolicyAttachment {
+    PolicyAttachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default,
@@ -286,7 +286,7 @@ fn attachment(is_default: bool) -> Attachment {
 }
 
 /// Checks the values that no guest may change, whatever its grants.
-fn unchanged(first: &Attachment, last: &Attachment, grant: &ConfGrant) {
+fn unchanged(first: &PolicyAttachment, last: &PolicyAttachment, grant: &ConfGrant) {
     assert_eq!(last.network, first.network);
     assert!(!first.is_default || last.if_name == first.if_name);
     assert_ne!(last.if_name, "eth0", "another network has it");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use cni_types::json::Node;
 
 use super::naive::{flat, fold};
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 use crate::transaction::sysctl_setting as setting;
 
 /// A value and one way to it.
@@ -60,7 +60,7 @@ fn are_one(one: &str, other: &str) -> bool {
 }
 
 /// All ways to all values.
-pub(super) fn ways(attachment: &Attachment) -> Ways {
+pub(super) fn ways(attachment: &PolicyAttachment) -> Ways {
     let mut ways = Ways::new();
     let conf_members = members(Some(attachment.conf.root()));
     // These hold values of their own, or other plugins.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::config::{FailurePolicies, Match, Spec};
 use crate::model::description::Description;
 use crate::model::grant::Grant;
-use crate::model::policy::{LastFailure, Mode, PolicyInfo, State};
+use crate::model::policy::{LastFailure, LoadState, Mode, PolicyInfo};
 use crate::model::report::{Cause, Denied, Hook};
 use crate::model::request::RequestFacts;
 use crate::pool::{Ahead, Refill};
@@ -175,7 +175,7 @@ impl Policy {
 
     /// Why the policy is not loaded yet; `None` in any state but `Loading`.
     pub(crate) fn is_loading(&self) -> Option<Loading> {
-        self.loading.filter(|_| self.state() == State::Loading)
+        self.loading.filter(|_| self.state() == LoadState::Loading)
     }
 
     /// Whether the policy's module is being compiled, even if the last good one runs.
@@ -196,7 +196,7 @@ impl Policy {
 
     /// Whether the policy runs with exactly this configuration and module.
     pub(crate) fn is_loaded_from(&self, spec: &Spec, digest: &str) -> bool {
-        self.state() == State::Loaded
+        self.state() == LoadState::Loaded
             && self.digest() == digest
             && self.spec.as_deref() == Some(spec)
     }
@@ -245,7 +245,7 @@ impl Policy {
     pub(crate) fn broken_reason(&self) -> Option<&str> {
         let broken = matches!(
             self.state(),
-            State::Broken | State::Quarantined | State::Loading
+            LoadState::Broken | LoadState::Quarantined | LoadState::Loading
         );
         self.trouble.as_deref().filter(|_| broken)
     }
@@ -255,15 +255,15 @@ impl Policy {
         self.trouble.as_deref().unwrap_or_default()
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> LoadState {
         match (&self.module, &self.trouble) {
-            (Some(_), None) => State::Loaded,
-            (Some(_), Some(_)) => State::Stale,
-            (None, Some(_)) if self.mode() == Mode::Off => State::Off,
-            (None, Some(_)) if self.quarantined => State::Quarantined,
-            (None, Some(_)) if self.loading.is_some() => State::Loading,
-            (None, Some(_)) => State::Broken,
-            (None, None) => State::Off,
+            (Some(_), None) => LoadState::Loaded,
+            (Some(_), Some(_)) => LoadState::Stale,
+            (None, Some(_)) if self.mode() == Mode::Off => LoadState::Off,
+            (None, Some(_)) if self.quarantined => LoadState::Quarantined,
+            (None, Some(_)) if self.loading.is_some() => LoadState::Loading,
+            (None, Some(_)) => LoadState::Broken,
+            (None, None) => LoadState::Off,
         }
     }
 
@@ -279,7 +279,7 @@ impl Policy {
 
     /// Whether the policy affects requests: it is loaded, or fails them because it is not.
     pub(crate) fn runs(&self) -> bool {
-        self.state() != State::Off
+        self.state() != LoadState::Off
     }
 
     /// Whether STATUS and ADDs fail without it, by the daemon's configuration or the policy's own.

@@ -3,6 +3,7 @@
 pub(crate) mod description;
 pub(crate) mod grant;
 pub(crate) mod outside;
+pub(crate) mod patch;
 pub(crate) mod policy;
 pub(crate) mod ports;
 pub(crate) mod report;

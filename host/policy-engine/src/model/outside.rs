@@ -119,9 +119,9 @@ impl Question<'_> {
     }
 }
 
-/// A call whose answers come from a record.
+/// The answers that a record has for one call.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct RecordedAnswers {
     /// What the recorded call has learned.
     pub(crate) own: Outside,
     /// What the request's other calls have learned, of lookups and state.
@@ -143,7 +143,7 @@ pub(crate) enum Source {
     #[default]
     Live,
     Noted(Box<Outside>),
-    Told(Box<Told>),
+    Recorded(Box<RecordedAnswers>),
 }
 
 thread_local! {
@@ -176,16 +176,20 @@ pub(crate) async fn during<F: Future>(source: &mut Source, call: F) -> F::Output
     .await
 }
 
+/// What the record answers, if the running call's answers come from one.
+fn recorded<T>(answer: impl FnOnce(&mut RecordedAnswers) -> T) -> Option<T> {
+    SOURCE.with_borrow_mut(|source| match source {
+        Source::Recorded(answers) => Some(answer(answers)),
+        _ => None,
+    })
+}
+
 /// The answer to a lookup.
 pub(crate) fn lookup(
     question: Question<'_>,
     live: impl FnOnce() -> Option<String>,
 ) -> Option<String> {
-    let told = SOURCE.with_borrow_mut(|source| match source {
-        Source::Told(told) => Some(told.lookup(question.text())),
-        _ => None,
-    });
-    if let Some(answer) = told {
+    if let Some(answer) = recorded(|answers| answers.lookup(question.text())) {
         return answer;
     }
     let answer = live();
@@ -214,11 +218,7 @@ pub(crate) fn lookup_all(
 
 /// The value of a key of the policy's state.
 pub(crate) fn value(key: &str, live: impl FnOnce() -> Option<Vec<u8>>) -> Option<Vec<u8>> {
-    let told = SOURCE.with_borrow_mut(|source| match source {
-        Source::Told(told) => Some(told.value(key)),
-        _ => None,
-    });
-    if let Some(answer) = told {
+    if let Some(answer) = recorded(|answers| answers.value(key)) {
         return answer;
     }
     let answer = live();
@@ -235,11 +235,7 @@ pub(crate) fn value(key: &str, live: impl FnOnce() -> Option<Vec<u8>>) -> Option
 
 /// The keys of the policy's state that have a prefix.
 pub(crate) fn keys(prefix: &str, live: impl FnOnce() -> Vec<String>) -> Vec<String> {
-    let told = SOURCE.with_borrow_mut(|source| match source {
-        Source::Told(told) => Some(told.keys(prefix)),
-        _ => None,
-    });
-    if let Some(answer) = told {
+    if let Some(answer) = recorded(|answers| answers.keys(prefix)) {
         return answer;
     }
     let answer = live();
@@ -253,13 +249,10 @@ pub(crate) fn keys(prefix: &str, live: impl FnOnce() -> Vec<String>) -> Vec<Stri
     answer
 }
 
-/// Sets a value of the state that a record tells: whether it was `expected`. `None` if the state is
-/// the daemon's.
+/// Sets a value of a record's state: whether it was `expected`. `None` if the state is the
+/// daemon's.
 pub(crate) fn swap(key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Option<bool> {
-    SOURCE.with_borrow_mut(|source| match source {
-        Source::Told(told) => Some(told.swap(key, expected, new)),
-        _ => None,
-    })
+    recorded(|answers| answers.swap(key, expected, new))
 }
 
 /// Notes that a call has set a key of the state whose value was `expected`.
@@ -279,11 +272,7 @@ pub(crate) fn swapped(key: &str, expected: Option<&[u8]>) {
 
 /// The time in milliseconds since 1970.
 pub(crate) fn unix_ms(live: impl FnOnce() -> u64) -> u64 {
-    let told = SOURCE.with_borrow_mut(|source| match source {
-        Source::Told(told) => Some(told.unix_ms()),
-        _ => None,
-    });
-    if let Some(time) = told {
+    if let Some(time) = recorded(RecordedAnswers::unix_ms) {
         return time;
     }
     let time = live();
@@ -295,12 +284,9 @@ pub(crate) fn unix_ms(live: impl FnOnce() -> u64) -> u64 {
     time
 }
 
-/// Random bytes that a record tells; `None` if they come from the system.
-pub(crate) fn told_random(count: usize) -> Option<Vec<u8>> {
-    SOURCE.with_borrow_mut(|source| match source {
-        Source::Told(told) => Some(told.random(count)),
-        _ => None,
-    })
+/// Random bytes of a record; `None` if they come from the system.
+pub(crate) fn recorded_random(count: usize) -> Option<Vec<u8>> {
+    recorded(|answers| answers.random(count))
 }
 
 /// Notes random bytes that a guest got.
@@ -386,7 +372,7 @@ impl Outside {
     }
 }
 
-impl Told {
+impl RecordedAnswers {
     fn lookup(&mut self, question: String) -> Option<String> {
         let Self { own, others, .. } = self;
         let known = own.lookups.get(&question);

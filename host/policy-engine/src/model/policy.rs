@@ -38,7 +38,7 @@ impl Mode {
 
 /// The current state of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum LoadState {
     /// Loaded as it is in the directory.
     Loaded,
     /// The newest files do not load; the last good configuration is in force.
@@ -54,7 +54,7 @@ pub enum State {
     Off,
 }
 
-impl State {
+impl LoadState {
     /// The name that `cnidaria policy list` shows.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,7 +88,7 @@ pub struct PolicyInfo {
     pub name: String,
     /// The file that defines the policy.
     pub file: PathBuf,
-    pub state: State,
+    pub state: LoadState,
     /// Digest of the module, `sha256:…`, if it could be read.
     pub digest: Option<String>,
     /// The hooks that the module has.

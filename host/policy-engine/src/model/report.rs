@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::patch::Patch;
+
 /// A point in a request where policies run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -195,8 +197,8 @@ pub struct AppliedEdit {
     pub digest: String,
     /// The hook that was running.
     pub hook: Hook,
-    /// RFC 6902 patch of the edited value, as JSON text of at most 16 KiB.
-    pub patch: String,
+    /// The changes of the edited value, whose text has at most 16 KiB.
+    pub patch: Patch,
     /// Number of trailing operations that did not fit into the patch.
     pub omitted: usize,
 }

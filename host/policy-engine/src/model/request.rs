@@ -153,7 +153,7 @@ pub struct Chosen {
 /// One attachment, before or after its ADD, as a policy sees and edits it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Attachment {
+pub struct PolicyAttachment {
     /// `namespace/name` of the NAD, or the name of the conf.
     pub network: String,
     /// Interface inside the pod.

@@ -7,10 +7,11 @@ use cni_types::version::{ConfVersion, Version};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::answer::Answer;
 use super::tape::{HookNotes, Tape, TurnNotes, Value};
 use crate::model::outside::Outside;
-use crate::model::report::{AddFailure, Cause, Finding, Hook};
-use crate::model::request::{Attachment, Origin, RequestFacts, Selection};
+use crate::model::report::{AddFailure, Finding, Hook};
+use crate::model::request::{Origin, PolicyAttachment, RequestFacts, Selection};
 use crate::transaction::{FinaleDraft, OutcomeDraft, SelectionsDraft};
 
 /// A request as its policies saw it.
@@ -71,28 +72,6 @@ pub struct Turn {
     pub(crate) outside: Outside,
 }
 
-/// What a policy answered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Answer {
-    /// It lets the request go on.
-    Accept,
-    /// It denies.
-    Deny {
-        /// The code.
-        code: u32,
-        /// The reason.
-        message: String,
-    },
-    /// It failed.
-    Failed {
-        /// The class of the failure.
-        cause: Cause,
-        /// The reason.
-        reason: String,
-    },
-}
-
 /// A value that a hook is offered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -103,21 +82,25 @@ pub enum Offered {
     ValidateSelections(Selections),
     /// An attachment, the names of the interfaces before it with their networks and, with the first
     /// attachment, those after it if a policy sees them.
-    BeforeAdd(Attachment, BTreeMap<String, String>, Vec<Attachment>),
+    BeforeAdd(
+        PolicyAttachment,
+        BTreeMap<String, String>,
+        Vec<PolicyAttachment>,
+    ),
     /// All attachments after all policies.
-    ValidatePlan(Vec<Attachment>),
+    ValidatePlan(Vec<PolicyAttachment>),
     /// An attachment, and its result.
-    AfterAdd(Attachment, Outcome),
+    AfterAdd(PolicyAttachment, RecordedOutcome),
     /// All attachments, the result for the runtime, and the status of each attachment.
-    Finalize(Vec<Attachment>, Outcome, Vec<Outcome>),
+    Finalize(Vec<PolicyAttachment>, RecordedOutcome, Vec<RecordedOutcome>),
     /// The same after all policies.
-    ValidateResult(Vec<Attachment>, Outcome, Vec<Outcome>),
+    ValidateResult(Vec<PolicyAttachment>, RecordedOutcome, Vec<RecordedOutcome>),
     /// The planned attachments, and why the ADD failed.
-    AddFailed(Vec<Attachment>, AddFailure),
+    AddFailed(Vec<PolicyAttachment>, AddFailure),
     /// A stored attachment and its result.
-    Check(Attachment, Outcome),
+    Check(PolicyAttachment, RecordedOutcome),
     /// A stored attachment and its result.
-    Del(Attachment, Outcome),
+    Del(PolicyAttachment, RecordedOutcome),
     /// Container id and interface of the attachments in use.
     Gc(Vec<(String, String)>),
     /// Nothing.
@@ -151,7 +134,7 @@ pub struct Slot {
 
 /// A result and its tags.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct RecordedOutcome {
     /// The result in CNI 1.1.
     pub result: Box<RawValue>,
     /// The tags, by key.
@@ -257,28 +240,34 @@ impl Offered {
                 Self::BeforeAdd(
                     draft.attachment().clone(),
                     draft.reserved().clone(),
-                    later.iter().map(|one| Attachment::clone(one)).collect(),
+                    later
+                        .iter()
+                        .map(|one| PolicyAttachment::clone(one))
+                        .collect(),
                 )
             }
             Value::ValidatePlan(plan) => Self::ValidatePlan(plan.to_vec()),
-            Value::AfterAdd(attachment, outcome) => {
-                Self::AfterAdd(Attachment::clone(attachment), Outcome::of(outcome))
-            }
+            Value::AfterAdd(attachment, outcome) => Self::AfterAdd(
+                PolicyAttachment::clone(attachment),
+                RecordedOutcome::of(outcome),
+            ),
             Value::Finalize(plan, finale) => {
-                let (result, statuses) = Outcome::all(finale);
+                let (result, statuses) = RecordedOutcome::all(finale);
                 Self::Finalize(plan.to_vec(), result, statuses)
             }
             Value::ValidateResult(plan, finale) => {
-                let (result, statuses) = Outcome::all(finale);
+                let (result, statuses) = RecordedOutcome::all(finale);
                 Self::ValidateResult(plan.to_vec(), result, statuses)
             }
             Value::AddFailed(plan, why) => Self::AddFailed(plan.to_vec(), AddFailure::clone(why)),
-            Value::Check(attachment, stored) => {
-                Self::Check(Attachment::clone(attachment), Outcome::of(stored))
-            }
-            Value::Del(attachment, stored) => {
-                Self::Del(Attachment::clone(attachment), Outcome::of(stored))
-            }
+            Value::Check(attachment, stored) => Self::Check(
+                PolicyAttachment::clone(attachment),
+                RecordedOutcome::of(stored),
+            ),
+            Value::Del(attachment, stored) => Self::Del(
+                PolicyAttachment::clone(attachment),
+                RecordedOutcome::of(stored),
+            ),
             Value::Gc(valid) => Self::Gc(valid.to_vec()),
             Value::Status => Self::Status,
         }
@@ -319,7 +308,7 @@ impl Selections {
     }
 }
 
-impl Outcome {
+impl RecordedOutcome {
     fn of(draft: &OutcomeDraft) -> Self {
         let raw = draft.result().to_raw(Version::V1_1_0);
         Self {

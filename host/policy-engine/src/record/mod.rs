@@ -4,6 +4,7 @@
 //! its `Tape`; a thread of the [`Recorder`] does everything that takes time: it converts, leaves
 //! out what the configuration says, and writes.
 
+mod answer;
 mod form;
 mod frame;
 mod lookups;
@@ -14,7 +15,8 @@ mod redact;
 mod ring;
 mod tape;
 
-pub use form::{Answer, Call, Offered, Outcome, Recorded, Selections, Slot, Turn};
+pub use answer::Answer;
+pub use form::{Call, Offered, Recorded, RecordedOutcome, Selections, Slot, Turn};
 pub use frame::{Frames, Head};
 #[cfg(feature = "compile")]
 pub use memory::Memory;

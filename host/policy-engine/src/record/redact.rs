@@ -6,10 +6,11 @@ use cni_types::json::{Document, Limits, Node};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::form::{Answer, Offered, Outcome, Recorded, Turn};
+use super::answer::Answer;
+use super::form::{Offered, Recorded, RecordedOutcome, Turn};
 use crate::config::Redaction;
 use crate::model::outside::Bytes;
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 
 /// What stands for a value that is left out.
 const REDACTED: &str = "redacted";
@@ -179,14 +180,14 @@ impl Redactor {
         }
     }
 
-    fn attachment(&self, attachment: &mut Attachment) {
+    fn attachment(&self, attachment: &mut PolicyAttachment) {
         self.document(&mut attachment.conf, true);
         let args = &mut attachment.cni_args;
         args.iter_mut().for_each(|args| self.document(args, false));
         self.text(&mut attachment.fixed.runtime_config, false);
     }
 
-    fn outcome(&self, outcome: &mut Outcome) {
+    fn outcome(&self, outcome: &mut RecordedOutcome) {
         let mut text = outcome.result.get().to_owned();
         self.text(&mut text, false);
         if let Ok(raw) = RawValue::from_string(text) {

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::form::Answer;
+use super::answer::Answer;
 use crate::model::outside::Outside;
-use crate::model::report::{AddFailure, Cause, Finding, Hook};
-use crate::model::request::{Attachment, RequestFacts};
+use crate::model::report::{AddFailure, Finding, Hook};
+use crate::model::request::{PolicyAttachment, RequestFacts};
 use crate::transaction::{AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft};
 use crate::wasm::stage::{Planned, Stage};
 
@@ -17,13 +17,13 @@ pub(crate) enum Value {
     Select(Arc<SelectionsDraft>),
     ValidateSelections(Arc<SelectionsDraft>),
     BeforeAdd(Arc<AttachmentDraft>, Planned),
-    ValidatePlan(Arc<[Attachment]>),
-    AfterAdd(Arc<Attachment>, Arc<OutcomeDraft>),
-    Finalize(Arc<[Attachment]>, Arc<FinaleDraft>),
-    ValidateResult(Arc<[Attachment]>, Arc<FinaleDraft>),
-    AddFailed(Arc<[Attachment]>, Arc<AddFailure>),
-    Check(Arc<Attachment>, Arc<OutcomeDraft>),
-    Del(Arc<Attachment>, Arc<OutcomeDraft>),
+    ValidatePlan(Arc<[PolicyAttachment]>),
+    AfterAdd(Arc<PolicyAttachment>, Arc<OutcomeDraft>),
+    Finalize(Arc<[PolicyAttachment]>, Arc<FinaleDraft>),
+    ValidateResult(Arc<[PolicyAttachment]>, Arc<FinaleDraft>),
+    AddFailed(Arc<[PolicyAttachment]>, Arc<AddFailure>),
+    Check(Arc<PolicyAttachment>, Arc<OutcomeDraft>),
+    Del(Arc<PolicyAttachment>, Arc<OutcomeDraft>),
     Gc(Arc<[(String, String)]>),
     Status,
 }
@@ -229,16 +229,6 @@ impl TurnNotes {
             findings: Vec::new(),
             conflict: false,
             outside: None,
-        }
-    }
-}
-
-impl Answer {
-    /// A failure of the policy.
-    pub(crate) fn failed(cause: Cause, reason: &str) -> Self {
-        Self::Failed {
-            cause,
-            reason: reason.to_owned(),
         }
     }
 }

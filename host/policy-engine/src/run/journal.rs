@@ -25,7 +25,7 @@ pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
     tracing::info!(
         target: "cnidaria::policy",
         policy, digest, %hook, pod = facts.pod.as_ref().map(display),
-        container_id = facts.container_id, mode = mode.as_str(), patch,
+        container_id = facts.container_id, mode = mode.as_str(), %patch,
         omitted = (*omitted > 0).then_some(omitted), "{what}",
     );
 }

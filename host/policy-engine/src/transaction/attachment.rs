@@ -9,7 +9,7 @@ use super::protected;
 use super::tree::{number, object, set, string};
 use super::{EditError, validate};
 use crate::model::grant::ConfGrant;
-use crate::model::request::{Attachment, Bandwidth, PortMapping};
+use crate::model::request::{Bandwidth, PolicyAttachment, PortMapping};
 use cni_types::json::{Node, Pointer};
 
 /// Key of the cni-args in patches and claims.
@@ -21,7 +21,7 @@ pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
 /// An attachment being edited.
 #[derive(Debug, Clone)]
 pub(crate) struct AttachmentDraft {
-    pub(super) attachment: Attachment,
+    pub(super) attachment: PolicyAttachment,
     reserved: Reserved,
     /// The conf was a single plugin. Claims name its members as before, without `/plugins/0`.
     pub(super) is_chained: bool,
@@ -69,7 +69,7 @@ pub(crate) enum Member {
 
 impl AttachmentDraft {
     /// Starts from `attachment`, with its addresses canonicalised.
-    pub(crate) fn new(attachment: Attachment, reserved: Reserved) -> Self {
+    pub(crate) fn new(attachment: PolicyAttachment, reserved: Reserved) -> Self {
         Self {
             attachment: canonical(attachment),
             reserved,
@@ -83,12 +83,12 @@ impl AttachmentDraft {
     }
 
     /// The attachment as edited so far.
-    pub(crate) fn attachment(&self) -> &Attachment {
+    pub(crate) fn attachment(&self) -> &PolicyAttachment {
         &self.attachment
     }
 
     /// The edited attachment.
-    pub(crate) fn into_attachment(self) -> Attachment {
+    pub(crate) fn into_attachment(self) -> PolicyAttachment {
         self.attachment
     }
 
@@ -308,7 +308,7 @@ pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
 }
 
 /// Canonicalises well-formed values; leaves the rest as the daemon passed it.
-fn canonical(mut attachment: Attachment) -> Attachment {
+fn canonical(mut attachment: PolicyAttachment) -> PolicyAttachment {
     for ip in &mut attachment.ips {
         if let Some(canonical) = validate::canonical_ip(ip) {
             *ip = canonical;

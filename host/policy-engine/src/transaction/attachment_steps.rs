@@ -18,7 +18,7 @@ use super::settings::Setting;
 use super::tree::{string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
 use super::{Draft, EditError};
-use crate::model::request::{Attachment, Bandwidth, PortMapping};
+use crate::model::request::{Bandwidth, PolicyAttachment, PortMapping};
 
 mod chain;
 
@@ -265,7 +265,7 @@ impl Draft for AttachmentDraft {
     #[cfg(feature = "fuzz")]
     fn tree(&self) -> Node {
         use super::tree::object;
-        let Attachment { conf, cni_args, .. } = &self.attachment;
+        let PolicyAttachment { conf, cni_args, .. } = &self.attachment;
         let shown = |member| node(&self.attachment, member, Form::Shown);
         object([
             (CONF, Some(conf.root().clone())),
@@ -320,7 +320,7 @@ fn place(member: Member) -> Vec<Cow<'static, str>> {
     vec![RUNTIME_CONFIG.into(), name.into()]
 }
 
-fn node(attachment: &Attachment, member: Member, form: Form) -> Option<Node> {
+fn node(attachment: &PolicyAttachment, member: Member, form: Form) -> Option<Node> {
     match member {
         Member::IfName => Some(string(&attachment.if_name)),
         Member::Ips => ips_node(&attachment.ips, form),
@@ -340,7 +340,7 @@ fn skipped() -> Node {
 }
 
 /// The arguments of all capabilities as JSON text, with the policies' edits.
-pub(crate) fn runtime_config(attachment: &Attachment) -> String {
+pub(crate) fn runtime_config(attachment: &PolicyAttachment) -> String {
     let form = Form::Shown;
     let given = Node::parse(
         &attachment.fixed.runtime_config,

@@ -14,7 +14,7 @@ use super::conf;
 use super::protected;
 use super::{AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, validate};
 use crate::model::grant::ConfGrant;
-use crate::model::request::{Attachment, PortMapping, Selection};
+use crate::model::request::{PolicyAttachment, PortMapping, Selection};
 
 /// A broken invariant, and the policies whose edits broke it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) struct Offered {
 }
 
 /// Checks the final plan: each attachment against how it was offered, and all of them together.
-pub(crate) fn plan(offered: &[Offered], plan: &[Attachment]) -> Result<(), Fault> {
+pub(crate) fn plan(offered: &[Offered], plan: &[PolicyAttachment]) -> Result<(), Fault> {
     let all = || offered.iter().zip(plan);
     let faults = all()
         .filter(|(offered, _)| !offered.claims.is_empty())
@@ -70,7 +70,7 @@ fn executed(
         claims,
         grant,
     }: &Offered,
-    after: &Attachment,
+    after: &PolicyAttachment,
 ) -> Option<Fault> {
     let before = before.as_ref()?.attachment();
     let moved = before.network != after.network
@@ -101,7 +101,7 @@ fn executed(
 }
 
 /// Checks the MTU of every plugin, including nested lists, against the requested addresses.
-fn mtus(Offered { claims, before, .. }: &Offered, after: &Attachment) -> Option<Fault> {
+fn mtus(Offered { claims, before, .. }: &Offered, after: &PolicyAttachment) -> Option<Fault> {
     let was_single = before.as_ref().is_some_and(|before| {
         let conf = before.attachment().conf.root();
         conf::is_chain(after.conf.root()) && !conf::is_chain(conf)
@@ -140,8 +140,8 @@ pub(super) fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
 }
 
 /// Checks that no two attachments have the same interface name.
-fn names(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
-    let mut known: HashMap<&str, (&Offered, &Attachment)> = HashMap::new();
+fn names(offered: &[Offered], plan: &[PolicyAttachment]) -> Option<Fault> {
+    let mut known: HashMap<&str, (&Offered, &PolicyAttachment)> = HashMap::new();
     offered.iter().zip(plan).find_map(|(offered, other)| {
         let Some((earlier, one)) = known.get(&*other.if_name) else {
             known.insert(&other.if_name, (offered, other));
@@ -161,7 +161,7 @@ fn names(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
 type Mapped<'a> = BTreeMap<&'a str, usize>;
 
 /// Checks that each node port leads to one attachment.
-fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
+fn ports(offered: &[Offered], plan: &[PolicyAttachment]) -> Option<Fault> {
     let mut known: HashMap<(u16, String), Mapped<'_>> = HashMap::new();
     for (index, (_, other)) in offered.iter().zip(plan).enumerate() {
         for mapping in &other.port_mappings {
@@ -190,7 +190,7 @@ fn ports(offered: &[Offered], plan: &[Attachment]) -> Option<Fault> {
 
 fn both(
     offered: &[Offered],
-    plan: &[Attachment],
+    plan: &[PolicyAttachment],
     one: usize,
     other: usize,
     mapping: &PortMapping,
@@ -300,8 +300,8 @@ mod tests {
     use super::*;
     use cni_types::json::{Document, Limits};
 
-    fn attachment(network: &str, if_name: &str, conf: &str) -> Attachment {
-        Attachment {
+    fn attachment(network: &str, if_name: &str, conf: &str) -> PolicyAttachment {
+        PolicyAttachment {
             network: network.to_owned(),
             if_name: if_name.to_owned(),
             is_default: false,

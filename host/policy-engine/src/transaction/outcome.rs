@@ -275,7 +275,7 @@ mod tests {
             .edit(1, |draft| draft.set_dns(dns(&["10.0.0.1", "10.0.0.2"])))
             .unwrap();
         let staged = working.staged(transaction);
-        let patch = working.commit(&first, staged).unwrap().text();
+        let patch = working.commit(&first, staged).unwrap().patch.to_string();
         assert_eq!(
             patch,
             r#"[{"op":"add","path":"/result/dns/nameservers/1","value":"10.0.0.2"}]"#

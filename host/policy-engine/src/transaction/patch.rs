@@ -1,9 +1,12 @@
-//! A policy's changes as an RFC 6902 JSON patch for the log, bounded in size.
+//! A policy's changes as an RFC 6902 JSON patch, bounded in size.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use cni_types::json::Node;
+
 use super::difference::{Kind, Step};
+use crate::model::patch::{Change, Operation, Patch};
 
 /// Maximum bytes of a patch's text.
 const MAX_TEXT: usize = 16 << 10;
@@ -15,96 +18,93 @@ const MAX_FIELDS: usize = 16;
 /// The difference that one policy made in one hook.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct EditPatch {
-    text: String,
-    omitted: usize,
-    fields: BTreeSet<String>,
+    /// The operations that fit.
+    pub(crate) patch: Patch,
+    /// Number of operations that did not fit.
+    pub(crate) omitted: usize,
+    /// The changed fields, for metrics: bounded cardinality.
+    pub(crate) fields: BTreeSet<String>,
+    /// Bytes of the patch's text.
+    size: usize,
 }
 
 impl EditPatch {
-    /// The operations that fit, as JSON text.
-    pub(crate) fn text(&self) -> String {
-        format!("[{}]", self.text)
-    }
-
-    /// Number of operations that did not fit.
-    pub(crate) fn omitted(&self) -> usize {
-        self.omitted
-    }
-
-    /// The changed fields, for metrics: bounded cardinality.
-    pub(crate) fn fields(&self) -> &BTreeSet<String> {
-        &self.fields
-    }
-
     /// Whether nothing changed.
     pub(super) fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.omitted == 0
+        self.patch.0.is_empty() && self.omitted == 0
     }
 
     /// Adds one difference, which belongs to `field`.
     pub(super) fn push(&mut self, step: &Step<'_, '_>, field: impl FnOnce() -> String) {
-        let operation = match step.kind {
-            Kind::Added { .. } => "add",
-            Kind::Removed => "remove",
-            Kind::Changed => "replace",
+        let change = match step.kind {
+            Kind::Added { .. } => Change::Add,
+            Kind::Removed => Change::Remove,
+            Kind::Changed => Change::Replace,
             Kind::Shifted(_) => return,
         };
         if self.fields.len() < MAX_FIELDS {
             self.fields.insert(field());
         }
-        if !self.write(operation, step) {
-            self.omitted += 1;
-        }
-    }
-
-    fn write(&mut self, operation: &str, step: &Step<'_, '_>) -> bool {
         // Operations after an omitted one may not apply without it.
-        if self.omitted > 0 {
-            return false;
+        let operation = (self.omitted == 0).then(|| self.operation(change, step));
+        match operation.flatten() {
+            Some(operation) => self.patch.0.push(operation),
+            None => self.omitted += 1,
         }
-        let path: usize = step.path.iter().map(|token| token.len() + 1).sum();
-        let room = MAX_TEXT - self.text.len();
-        if path > MAX_PATH || path > room {
-            return false;
+    }
+
+    /// The operation for a step, if its text fits.
+    fn operation(&mut self, change: Change, step: &Step<'_, '_>) -> Option<Operation> {
+        let length: usize = step.path.iter().map(|token| token.len() + 1).sum();
+        let room = MAX_TEXT - self.size;
+        if length > MAX_PATH.min(room) {
+            return None;
         }
-        let mut pointer = String::with_capacity(path);
+        let mut path = String::with_capacity(length);
         for token in step.path {
-            pointer.push('/');
-            pointer.push_str(&token.replace('~', "~0").replace('/', "~1"));
+            path.push('/');
+            path.push_str(&token.replace('~', "~0").replace('/', "~1"));
         }
-        let mut text = Bounded {
-            text: String::new(),
-            room,
+        let value = match step.new {
+            Some(value) => Some(bounded(value, room)?),
+            None => None,
         };
-        let comma = if self.text.is_empty() { "" } else { "," };
-        let path = serde_json::to_string(&pointer).unwrap_or_default();
-        let written = write!(text, r#"{comma}{{"op":"{operation}","path":{path}"#)
-            .and_then(|()| match step.new {
-                Some(value) => write!(text, r#","value":{value}}}"#),
-                None => text.write_str("}"),
-            })
-            .is_ok();
-        if written {
-            self.text.push_str(&text.text);
+        let operation = Operation {
+            change,
+            path,
+            value,
+        };
+        let comma = usize::from(self.size > 0);
+        let size = self.size + comma + operation.text_len();
+        if size > MAX_TEXT {
+            return None;
         }
-        written
+        self.size = size;
+        Some(operation)
     }
 }
 
-/// A writer that fails when full, so that an oversized value is not formatted to its end.
-struct Bounded {
-    text: String,
-    room: usize,
-}
-
-impl std::fmt::Write for Bounded {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        if self.text.len() + text.len() > self.room {
-            return Err(std::fmt::Error);
-        }
-        self.text.push_str(text);
-        Ok(())
+/// The text of a value if it fits into `room`; an oversized value is not formatted to its end.
+fn bounded(value: &Node, room: usize) -> Option<String> {
+    struct Bounded {
+        text: String,
+        room: usize,
     }
+    impl std::fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> std::fmt::Result {
+            if self.text.len() + text.len() > self.room {
+                return Err(std::fmt::Error);
+            }
+            self.text.push_str(text);
+            Ok(())
+        }
+    }
+    let mut bounded = Bounded {
+        text: String::new(),
+        room,
+    };
+    write!(bounded, "{value}").ok()?;
+    Some(bounded.text)
 }
 
 #[cfg(test)]
@@ -112,7 +112,7 @@ mod tests {
     use std::borrow::Cow;
 
     use super::*;
-    use cni_types::json::{Limits, Node};
+    use cni_types::json::Limits;
 
     fn push(patch: &mut EditPatch, path: &[&str], json: &str) {
         let path: Vec<_> = path.iter().map(|token| Cow::Borrowed(*token)).collect();
@@ -129,14 +129,14 @@ mod tests {
     #[test]
     fn operations_are_those_of_rfc_6902() {
         let mut patch = EditPatch::default();
-        assert_eq!(patch.text(), "[]");
+        assert_eq!(patch.patch.to_string(), "[]");
         push(&mut patch, &["conf", "a/b~"], r#"{"x":1}"#);
         push(&mut patch, &["conf", "c"], "2");
         assert_eq!(
-            patch.text(),
+            patch.patch.to_string(),
             r#"[{"op":"add","path":"/conf/a~1b~0","value":{"x":1}},{"op":"add","path":"/conf/c","value":2}]"#
         );
-        assert_eq!(patch.omitted(), 0);
+        assert_eq!(patch.omitted, 0);
     }
 
     #[test]
@@ -145,9 +145,9 @@ mod tests {
         for number in 0..5_000 {
             push(&mut patch, &["conf", &number.to_string()], "true");
         }
-        assert!(patch.text().len() <= MAX_TEXT + 2);
-        serde_json::from_str::<serde_json::Value>(&patch.text()).unwrap();
-        assert!(patch.omitted() > 4_000);
+        assert!(patch.patch.to_string().len() <= MAX_TEXT + 2);
+        serde_json::from_str::<serde_json::Value>(&patch.patch.to_string()).unwrap();
+        assert!(patch.omitted > 4_000);
 
         for (path, value) in [
             (&["conf", &"k".repeat(32_000)], "1".to_owned()),
@@ -158,7 +158,7 @@ mod tests {
         ] {
             let mut patch = EditPatch::default();
             push(&mut patch, path, &value);
-            assert_eq!((patch.text().as_str(), patch.omitted()), ("[]", 1));
+            assert_eq!((patch.patch.to_string().as_str(), patch.omitted), ("[]", 1));
         }
     }
 }

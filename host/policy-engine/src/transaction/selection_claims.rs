@@ -8,7 +8,7 @@ use cni_types::json::Node;
 use super::difference::{Kind, Step, at, folded};
 use super::selections::{claimed, token};
 use super::{Claims, twins};
-use crate::model::request::{Attachment, Selection};
+use crate::model::request::{PolicyAttachment, Selection};
 
 /// The claims on the chosen selections.
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ impl SelectionClaims {
     }
 
     /// The claims on the selection that became this attachment, in the form of the attachment's.
-    pub(crate) fn claims(&self, attachment: &Attachment) -> Claims {
+    pub(crate) fn claims(&self, attachment: &PolicyAttachment) -> Claims {
         let part = match (attachment.is_default, attachment.selection) {
             (true, _) => self.default.as_ref(),
             (false, index) => index.and_then(|index| self.others.get(index)),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Environment, Loaded};
-use crate::model::outside::{Outside, Told};
+use crate::model::outside::{Outside, RecordedAnswers};
 use crate::model::report::Hook;
 use crate::record::{Call, Noting, Offered, Recorded, Turn};
 use crate::run::host::PolicyHost;
@@ -64,11 +64,12 @@ impl Replay {
                 break;
             }
             let own = call.turn(name).map(|turn| turn.outside.clone());
-            let told = Told::new(own.unwrap_or_default(), others, recorded.at_unix_ms);
-            let again = session.again(call, name, told).await?;
+            let answers =
+                RecordedAnswers::new(own.unwrap_or_default(), others, recorded.at_unix_ms);
+            let again = session.again(call, name, answers).await?;
             let turn = again.notes.and_then(|mut notes| notes.turns.pop());
             replayed.turns.push(turn.map(|turn| Turn::of(turn, true)));
-            others = again.told.into_others(&mut replayed.missing);
+            others = again.answers.into_others(&mut replayed.missing);
             let is_final = !matches!(call.hook, Hook::AddFailed | Hook::Del | Hook::Gc);
             is_denied |= again.is_denied && is_final;
         }

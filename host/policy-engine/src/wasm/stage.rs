@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::report::AddFailure;
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 use crate::transaction::{
     AttachmentDraft, FinaleDraft, OutcomeDraft, SelectionsDraft, Transaction,
 };
@@ -12,7 +12,7 @@ use crate::transaction::{
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
     /// The earlier ones as policies left them, the later ones as resolved.
-    pub(crate) all: Arc<[Arc<Attachment>]>,
+    pub(crate) all: Arc<[Arc<PolicyAttachment>]>,
     /// Index of the hook's own.
     pub(crate) position: usize,
 }
@@ -33,41 +33,41 @@ pub(crate) enum Stage {
     },
     ValidatePlan {
         /// The attachments after all policies.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
     },
     AfterAdd {
         /// The finished attachment.
-        attachment: Arc<Attachment>,
+        attachment: Arc<PolicyAttachment>,
         /// The delegate's result.
         outcome: Box<Transaction<OutcomeDraft>>,
     },
     Finalize {
         /// The finished attachments.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
         /// Result and network-status.
         finale: Box<Transaction<FinaleDraft>>,
     },
     ValidateResult {
         /// The finished attachments.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
         /// Result and network-status after all policies.
         finale: Arc<FinaleDraft>,
     },
     AddFailed {
         /// The attachments that were planned.
-        plan: Arc<[Attachment]>,
+        plan: Arc<[PolicyAttachment]>,
         /// Why the ADD failed.
         why: Arc<AddFailure>,
     },
     Check {
         /// The stored attachment.
-        attachment: Arc<Attachment>,
+        attachment: Arc<PolicyAttachment>,
         /// The stored result.
         stored: Arc<OutcomeDraft>,
     },
     Del {
         /// The stored attachment.
-        attachment: Arc<Attachment>,
+        attachment: Arc<PolicyAttachment>,
         /// The stored result.
         stored: Arc<OutcomeDraft>,
     },
@@ -79,7 +79,7 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// The attachment that the hook works on, if there is exactly one.
-    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+    pub(crate) fn attachment(&self) -> Option<&PolicyAttachment> {
         match self {
             Self::BeforeAdd { attachment, .. } => Some(attachment.draft().attachment()),
             Self::AfterAdd { attachment, .. }
@@ -90,7 +90,7 @@ impl Stage {
     }
 
     /// The attachments of a plan that cannot be edited any more.
-    pub(crate) fn plan(&self) -> Option<&Arc<[Attachment]>> {
+    pub(crate) fn plan(&self) -> Option<&Arc<[PolicyAttachment]>> {
         match self {
             Self::ValidatePlan { plan }
             | Self::Finalize { plan, .. }

@@ -1,10 +1,20 @@
 //! Collects a response body in any of HTTP/1.1's three framings.
 
 use super::MAX_HEAD_BYTES;
-use super::decoder::{Error, Progress};
+use super::error::Error;
 
 /// Maximum bytes of a chunk's size line, with extensions.
 const MAX_SIZE_LINE_BYTES: usize = 256;
+
+/// Progress of [`Decoder::feed`](super::Decoder::feed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// Needs more bytes or the end of the stream.
+    NeedMore,
+    /// The response is complete: call [`Decoder::finish`](super::Decoder::finish) and close.
+    Done,
+}
 
 /// A partially received body.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Incrementally decodes one HTTP response: the head, then the body in its framing.
 
 use super::MAX_HEAD_BYTES;
-use super::body::Body;
+use super::body::{Body, Progress};
+use super::error::Error;
 
 /// Maximum number of headers in a response.
 const MAX_HEADERS: usize = 64;
@@ -13,49 +14,6 @@ pub struct Response {
     pub status: u16,
     /// Body, with the transfer encoding removed.
     pub body: Vec<u8>,
-}
-
-/// Progress of [`Decoder::feed`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Progress {
-    /// Needs more bytes or the end of the stream.
-    NeedMore,
-    /// The response is complete: call [`Decoder::finish`] and close.
-    Done,
-}
-
-/// Why bytes are not a valid response.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// The stream ended before the response was complete.
-    #[error("the connection ended after {received} bytes, before the answer was whole")]
-    Truncated {
-        /// Bytes received.
-        received: usize,
-    },
-    /// Status line and headers are larger than [`MAX_HEAD_BYTES`].
-    #[error("the head of the answer is larger than {MAX_HEAD_BYTES} bytes")]
-    HeadTooLarge,
-    /// Status line or headers are not HTTP.
-    #[error("the response is not HTTP")]
-    Head(#[source] httparse::Error),
-    /// `Content-Length` is not a number, or occurs twice with different values.
-    #[error("the answer has an invalid Content-Length")]
-    ContentLength,
-    /// A transfer encoding other than `chunked`.
-    #[error("the answer has the unsupported transfer encoding {0:?}")]
-    TransferEncoding(String),
-    /// A chunk's size line or end is malformed.
-    #[error("the answer has a malformed chunk")]
-    Chunk,
-    /// The body exceeds the decoder's limit.
-    #[error("the body of the answer is larger than {limit} bytes")]
-    BodyTooLarge {
-        /// The limit in bytes.
-        limit: usize,
-    },
 }
 
 /// Decodes a response from pieces of any size.

@@ -3,8 +3,11 @@
 
 mod body;
 mod decoder;
+mod error;
 
-pub use decoder::{Decoder, Error, Progress, Response};
+pub use body::Progress;
+pub use decoder::{Decoder, Response};
+pub use error::Error;
 
 /// Maximum bytes of a response head (status line and headers).
 pub const MAX_HEAD_BYTES: usize = 16 << 10;

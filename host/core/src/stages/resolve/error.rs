@@ -1,8 +1,9 @@
-//! Why a plan could not be made.
+//! Why the networks of a pod do not become a plan.
 
-use super::super::{checks, devices, network_lookup};
+use crate::domain::attachment::MAX_FILE_NAME;
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, PodRef};
 use crate::domain::selection;
+use crate::stages::{devices, network_lookup};
 
 /// Why a plan could not be made. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,7 @@ pub enum Error {
     /// The file name for the attachment's result would be too long.
     #[error(
         "network {network:?}: name {name:?} of its conf is too long: the file of its result would have a name of {bytes} bytes, at most {} are possible",
-        checks::MAX_FILE_NAME
+        MAX_FILE_NAME
     )]
     LongName {
         /// The network's name as in network-status.

@@ -1,11 +1,11 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
-use cni_types::args::{CniArgs, ContainerId, IfName};
+use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 
-use cnidaria_core::domain::pod::PodRef;
+use cnidaria_core::domain::sandbox::Sandbox;
 
 const PCI: &str =
     r#"{ "type": "pci", "version": "1.1.0", "pci": { "pci-address": "0000:01:02.2" } }"#;
@@ -180,28 +180,11 @@ async fn a_path_that_is_none_of_ours_is_left_alone() {
 }
 
 fn entry(arguments: &str) -> Entry {
+    let sandbox = Sandbox::recorded(ContainerId::new("c").unwrap());
+    let conf = NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap();
     Entry {
-        container_id: ContainerId::new("c").unwrap(),
-        netns: None,
-        runtime_network: None,
-        pod: PodRef {
-            namespace: "default".into(),
-            name: "a".into(),
-            uid: "u".into(),
-        },
-        network: "default/n".into(),
-        if_name: IfName::new("net1").unwrap(),
-        is_default: false,
-        is_chosen: false,
-        conf: NetworkConfList::parse_any(r#"{"name":"n","type":"t"}"#).unwrap(),
-        cni_args: CniArgs::new(),
         capability_args: RawObject::parse(arguments).unwrap(),
-        device: None,
-        result: None,
-        namespace: None,
-        tags: std::collections::BTreeMap::new(),
-        failed_add: None,
-        added_at: None,
+        ..Entry::of(&sandbox, "default/n", IfName::new("net1").unwrap(), conf)
     }
 }
 

@@ -143,42 +143,20 @@ pub(super) fn path(cni_dir: &Path, name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cni_types::args::{CniArgs, IfName};
     use cni_types::conf::NetworkConfList;
-    use cni_types::json::RawObject;
 
-    use cnidaria_core::domain::pod::PodRef;
+    use cnidaria_core::domain::sandbox::Sandbox;
     use cnidaria_core::ports::Ledger as _;
 
     use crate::adapters::ledger::Files;
     use config::own::Durability;
 
-    fn check(conf: &str, expected: bool) {
-        let entry = Entry {
-            container_id: ContainerId::new("c").unwrap(),
-            netns: None,
-            runtime_network: None,
-            pod: PodRef {
-                namespace: String::new(),
-                name: String::new(),
-                uid: String::new(),
-            },
-            network: "n".into(),
-            if_name: IfName::new("eth0").unwrap(),
-            is_default: true,
-            is_chosen: false,
-            conf: NetworkConfList::parse_any(conf).unwrap(),
-            cni_args: CniArgs::new(),
-            capability_args: RawObject::new(),
-            result: None,
-            namespace: None,
-            tags: std::collections::BTreeMap::new(),
-            failed_add: None,
-            added_at: None,
-            device: None,
-        };
+    fn check(conf_text: &str, expected: bool) {
+        let sandbox = Sandbox::recorded(ContainerId::new("c").unwrap());
+        let conf = NetworkConfList::parse_any(conf_text).unwrap();
+        let entry = Entry::of(&sandbox, "n", sandbox.if_name.clone(), conf);
         let more = BTreeSet::from(["calico".to_owned()]);
-        assert_eq!(outlives_netns(&[entry], &more), expected, "{conf}");
+        assert_eq!(outlives_netns(&[entry], &more), expected, "{conf_text}");
     }
 
     #[test]

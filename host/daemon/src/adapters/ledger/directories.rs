@@ -79,8 +79,8 @@ fn read_one(path: &Path) -> Result<Option<Remembered>, LedgerError> {
     }))
 }
 
-/// Replaces the file, then its copy. It is on the disk before this returns: it is rarely written, and a power
-/// failure must not take it from attachments that outlive it.
+/// Replaces the file, then its copy. It is on the disk before this returns: it is rarely written,
+/// and a power failure must not take it from attachments that outlive it.
 ///
 /// # Errors
 /// [`LedgerError`]; the old file, if any, is then still in place.

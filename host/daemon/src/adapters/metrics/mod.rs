@@ -17,12 +17,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 pub use node::{PodNetwork, Snapshot};
 pub use policies::Policies;
 
-use node::State;
+use node::NodeMetrics;
 use types::Types;
 
 use cnidaria_core::domain::entry::Entry;
@@ -53,18 +53,24 @@ pub struct Metrics {
     undo_refusals: Counter,
     undos_given_up: Counter,
     policies: Arc<Policies>,
-    state: State,
+    node: NodeMetrics,
+}
+
+/// Registers a new metric, and returns the handle that changes it.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::default();
-        let http = Family::default();
         // Multus' name and labels, for existing dashboards.
-        registry.register(
+        let http = registered(
+            &mut registry,
             "multus_server_request",
             "Counter of HTTP requests",
-            http.clone(),
         );
         let requests = Family::new_with_constructor(durations as fn() -> Histogram);
         registry.register(
@@ -84,26 +90,23 @@ impl Default for Metrics {
             "Calls of networks by the type of their first plugin",
             types.calls.clone(),
         );
-        let undo_failures = Counter::default();
-        registry.register(
+        let undo_failures = registered(
+            &mut registry,
             "cnidaria_undo_failures",
             "Attachments that could not be removed and stayed in the ledger",
-            undo_failures.clone(),
         );
-        let undo_refusals = Counter::default();
-        registry.register(
+        let undo_refusals = registered(
+            &mut registry,
             "cnidaria_undo_refusals",
             "Plugins that refused a DEL after refusing the ADD, so that nothing was left to remove",
-            undo_refusals.clone(),
         );
-        let undos_given_up = Counter::default();
-        registry.register(
+        let undos_given_up = registered(
+            &mut registry,
             "cnidaria_undos_given_up",
             "Attachments that were forgotten although something of them may be left on the node",
-            undos_given_up.clone(),
         );
         let policies = Arc::new(Policies::register(&mut registry));
-        let state = State::register(&mut registry);
+        let node = NodeMetrics::register(&mut registry);
         Self {
             registry,
             http,
@@ -114,7 +117,7 @@ impl Default for Metrics {
             undo_refusals,
             undos_given_up,
             policies,
-            state,
+            node,
         }
     }
 }
@@ -142,7 +145,7 @@ impl Metrics {
 
     /// All metrics in the Prometheus text format, with the daemon's state as it is now.
     pub fn text(&self, snapshot: Snapshot) -> String {
-        self.state.set(snapshot);
+        self.node.set(snapshot);
         let mut text = String::new();
         // Writing to memory cannot fail.
         let _ = encode(&mut text, &self.registry);

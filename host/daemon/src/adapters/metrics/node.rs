@@ -9,6 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::registered;
+
 /// Maximum number of `pod_network_name_info` series: more than a node has interfaces.
 const MAX_POD_NETWORKS: usize = 5000;
 
@@ -23,7 +25,7 @@ struct Watch {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
+struct RequestLabels {
     verb: &'static str,
     resource: &'static str,
     code: u16,
@@ -64,9 +66,9 @@ pub struct Snapshot {
 }
 
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct NodeMetrics {
     watches: Family<Watch, Gauge>,
-    requests: Family<Request, Counter>,
+    requests: Family<RequestLabels, Counter>,
     delegates_running: Gauge,
     delegates_waiting: Gauge,
     containers: Gauge,
@@ -75,63 +77,54 @@ pub(super) struct State {
     pod_networks: Family<PodNetwork, Gauge>,
 }
 
-impl State {
+impl NodeMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let build = Family::<Build, Gauge>::default();
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&Build { version }).set(1);
         registry.register("cnidaria_build_info", "Version of the daemon", build);
-        let state = Self {
-            watches: Family::default(),
-            requests: Family::default(),
-            delegates_running: Gauge::default(),
-            delegates_waiting: Gauge::default(),
-            containers: Gauge::default(),
-            deferred: Gauge::default(),
-            undos: Gauge::default(),
-            pod_networks: Family::default(),
-        };
-        registry.register(
-            "cnidaria_watch_up",
-            "Whether the API server serves the watch of a kind",
-            state.watches.clone(),
-        );
-        registry.register(
-            "cnidaria_api_requests",
-            "Requests to the API server by the status of their answer, 0 without one",
-            state.requests.clone(),
-        );
-        registry.register(
-            "cnidaria_delegates_running",
-            "Delegates of networks that run now",
-            state.delegates_running.clone(),
-        );
-        registry.register(
-            "cnidaria_delegates_waiting",
-            "Delegates that wait for a slot of their network or namespace",
-            state.delegates_waiting.clone(),
-        );
-        registry.register(
-            "cnidaria_ledger_containers",
-            "Containers in the ledger",
-            state.containers.clone(),
-        );
-        registry.register(
-            "cnidaria_deferred_containers",
-            "Containers with recorded DELs that are not carried out yet",
-            state.deferred.clone(),
-        );
-        registry.register(
-            "cnidaria_undos_pending",
-            "Containers with attachments that could not be undone and are retried",
-            state.undos.clone(),
-        );
-        registry.register(
-            "pod_network_name_info",
-            "Networks of the node's pods, in the convention of the network-metrics daemon",
-            state.pod_networks.clone(),
-        );
-        state
+        Self {
+            watches: registered(
+                registry,
+                "cnidaria_watch_up",
+                "Whether the API server serves the watch of a kind",
+            ),
+            requests: registered(
+                registry,
+                "cnidaria_api_requests",
+                "Requests to the API server by the status of their answer, 0 without one",
+            ),
+            delegates_running: registered(
+                registry,
+                "cnidaria_delegates_running",
+                "Delegates of networks that run now",
+            ),
+            delegates_waiting: registered(
+                registry,
+                "cnidaria_delegates_waiting",
+                "Delegates that wait for a slot of their network or namespace",
+            ),
+            containers: registered(
+                registry,
+                "cnidaria_ledger_containers",
+                "Containers in the ledger",
+            ),
+            deferred: registered(
+                registry,
+                "cnidaria_deferred_containers",
+                "Containers with recorded DELs that are not carried out yet",
+            ),
+            undos: registered(
+                registry,
+                "cnidaria_undos_pending",
+                "Containers with attachments that could not be undone and are retried",
+            ),
+            pod_networks: registered(
+                registry,
+                "pod_network_name_info",
+                "Networks of the node's pods, in the convention of the network-metrics daemon",
+            ),
+        }
     }
 
     /// Takes over what a scrape has read.
@@ -147,7 +140,7 @@ impl State {
             count,
         } in snapshot.requests
         {
-            let labels = Request {
+            let labels = RequestLabels {
                 verb,
                 resource,
                 code,

@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use super::guests::Guests;
+use super::registered;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Evaluated {
@@ -97,72 +98,54 @@ fn durations() -> Histogram {
 impl Policies {
     /// Registers the metrics with `registry`.
     pub(super) fn register(registry: &mut Registry) -> Self {
-        let policies = Self {
-            places: Mutex::default(),
-            evaluations: Family::default(),
-            seconds: Family::new_with_constructor(durations as fn() -> Histogram),
-            failures: Family::default(),
-            edits: Family::default(),
-            skipped: Family::default(),
-            damaged: Family::default(),
-            info: Family::default(),
-            generation: Gauge::default(),
-            guests: Guests::default(),
-        };
-        let Self {
-            places: _,
-            evaluations,
-            seconds,
-            failures,
-            edits,
-            skipped,
-            damaged,
-            info,
-            generation,
-            guests,
-        } = &policies;
-        registry.register(
-            "cnidaria_policy_evaluations",
-            "Calls of the hooks of policies",
-            evaluations.clone(),
-        );
+        let seconds = Family::new_with_constructor(durations as fn() -> Histogram);
         registry.register(
             "cnidaria_policy_seconds",
             "Time that a hook of a policy took, with its instance where none was ready",
             seconds.clone(),
         );
-        registry.register(
-            "cnidaria_policy_failures",
-            "Calls in which a policy came to no answer, by class",
-            failures.clone(),
-        );
-        registry.register(
-            "cnidaria_policy_edits",
-            "Fields that policies changed, or in audit mode would have changed",
-            edits.clone(),
-        );
-        registry.register(
-            "cnidaria_policy_skipped_requests",
-            "Requests that no policy saw, by reason",
-            skipped.clone(),
-        );
-        registry.register(
-            "cnidaria_policy_damaged_states",
-            "State files of policies that were damaged when they were read",
-            damaged.clone(),
-        );
-        registry.register(
-            "cnidaria_policy_info",
-            "The policies of this node, with the digests of their modules",
-            info.clone(),
-        );
-        registry.register(
-            "cnidaria_policy_generation",
-            "Loads of the policies in which something had changed",
-            generation.clone(),
-        );
+        let guests = Guests::default();
         guests.register(registry);
-        policies
+        Self {
+            places: Mutex::default(),
+            seconds,
+            evaluations: registered(
+                registry,
+                "cnidaria_policy_evaluations",
+                "Calls of the hooks of policies",
+            ),
+            failures: registered(
+                registry,
+                "cnidaria_policy_failures",
+                "Calls in which a policy came to no answer, by class",
+            ),
+            edits: registered(
+                registry,
+                "cnidaria_policy_edits",
+                "Fields that policies changed, or in audit mode would have changed",
+            ),
+            skipped: registered(
+                registry,
+                "cnidaria_policy_skipped_requests",
+                "Requests that no policy saw, by reason",
+            ),
+            damaged: registered(
+                registry,
+                "cnidaria_policy_damaged_states",
+                "State files of policies that were damaged when they were read",
+            ),
+            info: registered(
+                registry,
+                "cnidaria_policy_info",
+                "The policies of this node, with the digests of their modules",
+            ),
+            generation: registered(
+                registry,
+                "cnidaria_policy_generation",
+                "Loads of the policies in which something had changed",
+            ),
+            guests,
+        }
     }
 }
 

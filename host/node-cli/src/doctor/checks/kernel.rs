@@ -114,9 +114,9 @@ fn no_module(node: &Node) -> Vec<String> {
     };
     let plugins = node.plugins().into_iter();
     plugins
-        .filter_map(|(name, _, network)| {
-            let (_, module) = MODULES.iter().find(|(plugin, _)| *plugin == name)?;
-            let shown = format!("{module}, which network {network} needs");
+        .filter_map(|needed| {
+            let (_, module) = MODULES.iter().find(|(plugin, _)| *plugin == needed.name)?;
+            let shown = format!("{module}, which network {} needs", needed.network);
             (!has(module)).then_some(shown)
         })
         .collect()

@@ -8,7 +8,7 @@ use cni_types::conf::PluginConf;
 
 use super::Check;
 use crate::doctor::Severity::{Error, Notice, Warning};
-use crate::doctor::node::{Network, Node, nad_conf};
+use crate::doctor::node::{NeededPlugin, Network, Node, nad_conf};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -135,9 +135,10 @@ fn absent(node: &Node, ipam: bool) -> Vec<String> {
     let plugins = node.plugins().into_iter();
     let shims = node.settings.conf_file.shims();
     plugins
-        .filter(|(name, is_ipam, _)| *is_ipam == ipam && !name.contains('/') && !shims.are(name))
-        .filter(|(name, ..)| file(node, name).is_none())
-        .map(|(name, _, network)| {
+        .filter(|needed| needed.is_ipam == ipam)
+        .filter(|needed| !needed.name.contains('/') && !shims.are(&needed.name))
+        .filter(|needed| file(node, &needed.name).is_none())
+        .map(|NeededPlugin { name, network, .. }| {
             let dirs = node.delegate_dirs();
             let mut dirs: Vec<String> = dirs.iter().map(|dir| dir.display().to_string()).collect();
             dirs.dedup();
@@ -160,7 +161,7 @@ fn missing_ipam(node: &Node) -> Vec<String> {
 fn not_executable(node: &Node) -> Vec<String> {
     let plugins = node.plugins().into_iter();
     plugins
-        .filter_map(|(name, _, network)| {
+        .filter_map(|NeededPlugin { name, network, .. }| {
             let path = file(node, &name)?;
             let metadata = path.metadata().ok()?;
             let fits = metadata.is_file() && metadata.mode() & 0o111 != 0;

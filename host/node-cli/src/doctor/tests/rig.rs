@@ -9,8 +9,8 @@ use cnidaria_kube::DaemonSet;
 use config::daemon::DaemonConfig;
 use serde_json::{Value, json};
 use shim_api::admin::{
-    Attachment, AttachmentList, AttachmentState, Pod, Policy, PolicyCounts, PolicyList, PolicyMode,
-    PolicyState,
+    AttachmentList, AttachmentState, ListedAttachment, Pod, Policy, PolicyCounts, PolicyList,
+    PolicyMode, PolicyState,
 };
 
 use crate::doctor::checks;
@@ -241,8 +241,8 @@ pub(super) fn nad(name: &str, conf: Value) -> Nad {
     }
 }
 
-pub(super) fn attachment(container: &str, if_name: &str) -> Attachment {
-    Attachment {
+pub(super) fn attachment(container: &str, if_name: &str) -> ListedAttachment {
+    ListedAttachment {
         container_id: container.to_owned(),
         pod: Pod {
             namespace: "default".to_owned(),

@@ -31,6 +31,7 @@ pub(crate) use compiler::Compiler;
 /// The compiler's exit code if the module itself is at fault (`EX_DATAERR` of sysexits.h), so that
 /// compiling it again would fail as well.
 pub(crate) const REFUSED: u8 = 65;
+
 /// The directory of artefacts, and the jobs that compile them.
 #[derive(Debug)]
 pub(crate) struct Cache {
@@ -121,8 +122,9 @@ impl Cache {
         }
     }
 
-    /// The component of a module, and what its instances cost. Without a usable artefact, starts compiling in the background and
-    /// returns [`Error::Compiling`]; does not retry a module that the compiler has rejected.
+    /// The component of a module, and what its instances cost. Without a usable artefact, starts
+    /// compiling in the background and returns [`Error::Compiling`]; does not retry a module that
+    /// the compiler has rejected.
     pub(crate) fn component(
         &mut self,
         engines: &Engines,

@@ -41,8 +41,8 @@ pub(crate) struct Loader {
     cache: Cache,
     last_good: LastGood,
     quarantine: Arc<Quarantine>,
-    /// Engines for each [kind](crate::wasm::engine::kind) of policies. Created for the first policy that needs
-    /// them, so that a node without policies has neither engine nor ticker.
+    /// Engines for each [kind](crate::wasm::engine::kind) of policies. Created for the first policy
+    /// that needs them, so that a node without policies has neither engine nor ticker.
     engines: BTreeMap<(u64, bool), Engines>,
     /// Every policy was loaded once, or is known not to load.
     started: bool,

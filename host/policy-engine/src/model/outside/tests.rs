@@ -13,7 +13,7 @@ async fn call() -> String {
     let after = value("k", || Some(b"2".to_vec()));
     tokio::task::yield_now().await;
     let times = (unix_ms(|| 7), unix_ms(|| 8));
-    let random = told_random(2).unwrap_or_else(|| {
+    let random = recorded_random(2).unwrap_or_else(|| {
         drew(b"xy");
         b"xy".to_vec()
     });
@@ -31,26 +31,26 @@ async fn a_replayed_call_gets_the_noted_answers() {
     assert_eq!(noted.state.len(), 1);
     let text = serde_json::to_string(&*noted).unwrap();
     let own: Outside = serde_json::from_str(&text).unwrap();
-    let told = Told {
+    let answers = RecordedAnswers {
         own,
-        ..Told::default()
+        ..RecordedAnswers::default()
     };
-    let mut source = Source::Told(Box::new(told));
+    let mut source = Source::Recorded(Box::new(answers));
     assert_eq!(during(&mut source, call()).await, first);
-    let Source::Told(told) = source else {
+    let Source::Recorded(answers) = source else {
         panic!("{source:?}")
     };
-    assert_eq!(told.missing, BTreeSet::new());
+    assert_eq!(answers.missing, BTreeSet::new());
 }
 
 #[tokio::test]
 async fn what_a_record_lacks_is_named() {
-    let mut source = Source::Told(Box::default());
+    let mut source = Source::Recorded(Box::default());
     during(&mut source, call()).await;
-    let Source::Told(told) = source else {
+    let Source::Recorded(answers) = source else {
         panic!("{source:?}")
     };
-    let missing: Vec<&str> = told.missing.iter().map(String::as_str).collect();
+    let missing: Vec<&str> = answers.missing.iter().map(String::as_str).collect();
     assert_eq!(
         missing,
         [
@@ -82,6 +82,6 @@ async fn notes_are_bounded() {
 #[test]
 fn outside_a_call_nothing_is_noted() {
     assert_eq!(unix_ms(|| 7), 7);
-    assert_eq!(told_random(1), None);
+    assert_eq!(recorded_random(1), None);
     assert_eq!(swap("k", None, None), None);
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use cni_types::result;
 
 use super::Session;
-use crate::model::outside::Told;
+use crate::model::outside::RecordedAnswers;
 use crate::model::report::{Hook, Report};
-use crate::model::request::Attachment;
-use crate::record::{Call, HookNotes, Offered, Outcome, Taping, Value};
+use crate::model::request::PolicyAttachment;
+use crate::record::{Call, HookNotes, Offered, RecordedOutcome, Taping, Value};
 use crate::transaction::{AttachmentDraft, FinaleDraft, Working};
 use crate::wasm::stage::{Planned, Stage};
 
@@ -17,7 +17,7 @@ pub(crate) struct Again {
     /// What the policy did, if it has the hook and sees the request.
     pub(crate) notes: Option<HookNotes>,
     /// What the call learned from the record.
-    pub(crate) told: Told,
+    pub(crate) answers: RecordedAnswers,
     /// Whether the request ends here.
     pub(crate) is_denied: bool,
 }
@@ -36,9 +36,9 @@ impl Session {
         &mut self,
         call: &Call,
         policy: &str,
-        told: Told,
+        answers: RecordedAnswers,
     ) -> Result<Again, result::Error> {
-        self.told = Some(told);
+        self.answers = Some(answers);
         let mut report = Report::default();
         let is_denied = match call.input(policy) {
             Offered::Select(networks) => {
@@ -139,14 +139,14 @@ impl Session {
         };
         Ok(Again {
             notes: self.tape.pop(),
-            told: self.told.take().unwrap_or_default(),
+            answers: self.answers.take().unwrap_or_default(),
             is_denied,
         })
     }
 
     /// The plan that before-add hooks of a recorded attachment see: the attachments before it as
     /// the record's policies left them, and those after it if the record has them.
-    fn plan_again(&mut self, call: &Call, attachment: &Attachment) -> Planned {
+    fn plan_again(&mut self, call: &Call, attachment: &PolicyAttachment) -> Planned {
         let position = self.position;
         self.position += 1;
         if let (0, Offered::BeforeAdd(_, _, later)) = (position, &call.offered) {
@@ -154,7 +154,7 @@ impl Session {
             self.planned.insert(0, Arc::new(attachment.clone()));
         }
         let mut all = self.planned.clone();
-        let put = |planned: &mut Vec<Arc<Attachment>>, one: &Attachment| {
+        let put = |planned: &mut Vec<Arc<PolicyAttachment>>, one: &PolicyAttachment| {
             let one = Arc::new(one.clone());
             match planned.get_mut(position) {
                 Some(place) => *place = one,
@@ -185,7 +185,10 @@ impl Session {
 }
 
 /// The drafts of a request's result and statuses.
-fn finale(result: &Outcome, statuses: &[Outcome]) -> Result<FinaleDraft, result::Error> {
+fn finale(
+    result: &RecordedOutcome,
+    statuses: &[RecordedOutcome],
+) -> Result<FinaleDraft, result::Error> {
     let statuses = statuses.iter().map(|one| one.draft().map(Arc::new));
     Ok(FinaleDraft {
         result: Arc::new(result.draft()?),

@@ -64,24 +64,24 @@ impl Session {
                 Mode::Enforce | Mode::Off => working.commit(&policy.name, staged),
             };
             self.time.charge(turn.index, start.elapsed());
-            if let Some(patch) = applied {
+            if let Some(applied) = applied {
                 let edit = AppliedEdit {
                     policy: policy.name.to_string(),
                     digest: policy.digest().to_owned(),
                     hook,
-                    patch: patch.text(),
-                    omitted: patch.omitted(),
+                    patch: applied.patch,
+                    omitted: applied.omitted,
                 };
                 if !self.is_rehearsal() {
                     journal::edit(&self.facts, &edit, spec.mode);
                 }
                 self.tape
-                    .turn(|turn| turn.edits = Some((edit.patch.clone(), edit.omitted)));
+                    .turn(|turn| turn.edits = Some((edit.patch.to_string(), edit.omitted)));
                 if let Some(witness) = &self.generation.services().witness {
                     witness.edited(&edit, spec.mode);
                 }
                 if let Some(observer) = &self.generation.services().observer {
-                    for field in patch.fields() {
+                    for field in &applied.fields {
                         observer.edited(&policy.name, hook, field);
                     }
                 }

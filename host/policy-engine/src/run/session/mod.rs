@@ -21,10 +21,10 @@ use crate::record::{Taping, Value};
 use allowances::Allowances;
 use time::Time;
 
-use crate::model::outside::Told;
+use crate::model::outside::RecordedAnswers;
 use crate::model::report::{Denied, Hook, Report};
 use crate::model::request::{
-    Attachment, Chosen, ChosenDefault, Command, Networks, RequestFacts, Selection,
+    Chosen, ChosenDefault, Command, Networks, PolicyAttachment, RequestFacts, Selection,
 };
 use crate::run::generation::Generation;
 use crate::state::{Guard, States};
@@ -84,7 +84,7 @@ pub struct Session {
     offered: Vec<Offered>,
     /// All attachments, those offered so far as policies left them; empty unless a policy's
     /// before-add hook sees them.
-    planned: Vec<Arc<Attachment>>,
+    planned: Vec<Arc<PolicyAttachment>>,
     /// How many attachments were offered to before-add, skipped ones included.
     position: usize,
     /// The policies that failed in this request.
@@ -104,7 +104,7 @@ pub struct Session {
     /// Notes for the recorder.
     tape: Taping,
     /// What the next calls learn from outside; live unless a record is replayed.
-    told: Option<Told>,
+    answers: Option<RecordedAnswers>,
 }
 
 impl Session {
@@ -122,7 +122,7 @@ impl Session {
             facts,
             bound,
             tape,
-            told: None,
+            answers: None,
             allowances: Allowances::default(),
             skipped,
             instances,
@@ -233,8 +233,8 @@ impl Session {
     /// [`Denied`] if a policy denies, or fails and is closed for that failure.
     pub async fn before_add(
         &mut self,
-        attachment: Attachment,
-    ) -> Result<(Attachment, Report), Denied> {
+        attachment: PolicyAttachment,
+    ) -> Result<(PolicyAttachment, Report), Denied> {
         let mut report = Report::default();
         let network = attachment.network.clone();
         self.gate(Hook::BeforeAdd, &mut report)?;
@@ -272,11 +272,11 @@ impl Session {
     /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
     pub async fn after_add(
         &mut self,
-        attachment: impl Into<Arc<Attachment>>,
+        attachment: impl Into<Arc<PolicyAttachment>>,
         result: CniResult,
     ) -> Result<(Outcome, Report), Denied> {
         let mut report = Report::default();
-        let attachment: Arc<Attachment> = attachment.into();
+        let attachment: Arc<PolicyAttachment> = attachment.into();
         let network = attachment.network.clone();
         let stage = |outcome| Stage::AfterAdd {
             attachment: Arc::clone(&attachment),
@@ -303,12 +303,12 @@ impl Session {
     /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
     pub async fn finalize(
         &mut self,
-        plan: &[Attachment],
+        plan: &[PolicyAttachment],
         result: CniResult,
         statuses: Vec<CniResult>,
     ) -> Result<(Finale, Report), Denied> {
         let mut report = Report::default();
-        let plan: Arc<[Attachment]> = plan.into();
+        let plan: Arc<[PolicyAttachment]> = plan.into();
         let stage = |finale| Stage::Finalize {
             plan: Arc::clone(&plan),
             finale,
@@ -361,7 +361,7 @@ impl Session {
     /// [`Denied`] if a policy reports an error, or fails and is closed for that failure.
     pub async fn check(
         &mut self,
-        attachment: &Attachment,
+        attachment: &PolicyAttachment,
         stored: &Outcome,
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
@@ -385,7 +385,7 @@ impl Session {
     /// deny. A policy that ran out of time is not called for the remaining attachments.
     ///
     /// `stored` is what its delegate answered, if it did, with the policies' tags.
-    pub async fn del(&mut self, attachment: &Attachment, stored: &Outcome) -> Report {
+    pub async fn del(&mut self, attachment: &PolicyAttachment, stored: &Outcome) -> Report {
         let mut report = Report::default();
         let attachment = Arc::new(attachment.clone());
         let stored = Arc::new(stored.draft());
@@ -417,7 +417,7 @@ impl Session {
     }
 
     /// Removes the state that policies bound to an attachment.
-    fn release(&self, attachment: Arc<Attachment>) -> impl Future<Output = ()> + use<> {
+    fn release(&self, attachment: Arc<PolicyAttachment>) -> impl Future<Output = ()> + use<> {
         let facts = Arc::clone(&self.facts);
         let services = Arc::clone(self.generation.services());
         with_states(services, move |states| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Session;
 use crate::model::grant::ConfGrant;
 use crate::model::report::{Cause, Denied, Hook, Report};
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 use crate::transaction::invariants::{self, Fault, Offered};
 use crate::transaction::{AttachmentDraft, Claims};
 
@@ -17,7 +17,7 @@ impl Session {
     /// # Errors
     /// [`Denied`] names the policies whose edits conflict. What the pod itself asks for is not
     /// checked here.
-    pub fn settle(&self, plan: &[Attachment]) -> Result<Report, Denied> {
+    pub fn settle(&self, plan: &[PolicyAttachment]) -> Result<Report, Denied> {
         let mut report = Report::default();
         let sound = invariants::plan(&self.offered, plan);
         self.sound(Hook::BeforeAdd, sound, &mut report)?;

@@ -248,8 +248,8 @@ impl Session {
 
     /// Where the next call learns about what is outside its request.
     fn source(&mut self) -> Source {
-        match self.told.take() {
-            Some(told) => Source::Told(Box::new(told)),
+        match self.answers.take() {
+            Some(answers) => Source::Recorded(Box::new(answers)),
             None if self.tape.is_on() || self.generation.services().witness.is_some() => {
                 Source::Noted(Box::default())
             }
@@ -270,7 +270,7 @@ impl Session {
                     self.tape.turn(|turn| turn.outside = Some(outside));
                 }
             }
-            Source::Told(told) => self.told = Some(*told),
+            Source::Recorded(answers) => self.answers = Some(*answers),
             Source::Live => {}
         }
     }

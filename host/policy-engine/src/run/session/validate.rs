@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Outcome, Session};
 use crate::model::report::{AddFailure, Denied, Hook, Report};
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 use crate::record::Value;
 use crate::transaction::{FinaleDraft, OutcomeDraft};
 use crate::wasm::stage::{Planned, Stage};
@@ -17,12 +17,12 @@ impl Session {
     }
 
     /// Announces all attachments, as resolved, before they are offered one by one.
-    pub fn plan(&mut self, attachments: Vec<Attachment>) {
+    pub fn plan(&mut self, attachments: Vec<PolicyAttachment>) {
         self.planned = attachments.into_iter().map(Arc::new).collect();
     }
 
     /// The plan that before-add hooks of the next attachment see.
-    pub(super) fn planned(&mut self, next: &Attachment) -> Planned {
+    pub(super) fn planned(&mut self, next: &PolicyAttachment) -> Planned {
         let position = self.position;
         if self.wants_plan() && self.planned.len() <= position {
             // Not announced: the plan is what was offered so far.
@@ -39,9 +39,9 @@ impl Session {
     ///
     /// # Errors
     /// [`Denied`] if a policy denies, or fails and is closed for that failure.
-    pub async fn validate_plan(&mut self, plan: &[Attachment]) -> Result<Report, Denied> {
+    pub async fn validate_plan(&mut self, plan: &[PolicyAttachment]) -> Result<Report, Denied> {
         let mut report = Report::default();
-        let plan: Arc<[Attachment]> = plan.into();
+        let plan: Arc<[PolicyAttachment]> = plan.into();
         let stage = || Stage::ValidatePlan {
             plan: Arc::clone(&plan),
         };
@@ -57,11 +57,11 @@ impl Session {
     /// [`Denied`] if a policy denies, or fails and is closed for that failure: roll the ADD back.
     pub async fn validate_result(
         &mut self,
-        attachment: Attachment,
+        attachment: PolicyAttachment,
         outcome: &Outcome,
     ) -> Result<Report, Denied> {
         let mut report = Report::default();
-        let plan: Arc<[Attachment]> = [attachment].into();
+        let plan: Arc<[PolicyAttachment]> = [attachment].into();
         let draft = OutcomeDraft::with_tags(outcome.result.clone(), outcome.tags.clone());
         let draft = Arc::new(draft);
         let finale = Arc::new(FinaleDraft {
@@ -96,9 +96,9 @@ impl Session {
 
     /// Tells the policies that the ADD failed. Called when what it had attached is undone; `plan` is
     /// empty if there was none. Cannot deny.
-    pub async fn add_failed(&mut self, plan: &[Attachment], why: AddFailure) -> Report {
+    pub async fn add_failed(&mut self, plan: &[PolicyAttachment], why: AddFailure) -> Report {
         let mut report = Report::default();
-        let (plan, why): (Arc<[Attachment]>, _) = (plan.into(), Arc::new(why));
+        let (plan, why): (Arc<[PolicyAttachment]>, _) = (plan.into(), Arc::new(why));
         self.tape.offer(Hook::AddFailed, || {
             Value::AddFailed(Arc::clone(&plan), Arc::clone(&why))
         });

@@ -4,8 +4,8 @@ use cni_types::json::{Document, Limits};
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);
 
-fn attachment(conf: &str) -> Attachment {
-    Attachment {
+fn attachment(conf: &str) -> PolicyAttachment {
+    PolicyAttachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,
@@ -68,7 +68,7 @@ fn next_policy_sees_committed_edits() {
         .edit(8, |draft| draft.set_cni_arg("vlan", "7"))
         .unwrap();
     let staged = working.staged(transaction);
-    let patch = working.commit(&owner, staged).unwrap().text();
+    let patch = working.commit(&owner, staged).unwrap().patch.to_string();
     assert_eq!(
         patch,
         r#"[{"op":"add","path":"/conf/mtu","value":1400},{"op":"add","path":"/cniArgs","value":{"vlan":7}}]"#

@@ -16,8 +16,8 @@ fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
     conflict_in(CHAIN, first, second)
 }
 
-pub(super) fn attachment(conf: &str) -> Attachment {
-    Attachment {
+pub(super) fn attachment(conf: &str) -> PolicyAttachment {
+    PolicyAttachment {
         network: "default/storage".to_owned(),
         if_name: "net1".to_owned(),
         is_default: false,

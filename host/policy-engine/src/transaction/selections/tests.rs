@@ -1,7 +1,7 @@
 use super::super::{AttachmentDraft, Budget, Draft as _, Working};
 use super::*;
 use crate::model::grant::ConfGrant;
-use crate::model::request::Attachment;
+use crate::model::request::PolicyAttachment;
 
 const BUDGET: Budget = Budget::of(10, 1 << 16);
 
@@ -164,13 +164,13 @@ fn what_select_set_is_owned_in_before_add() {
         let working = edited(move |draft| draft.replace(0, &wanted));
         let claims = working.claims();
         let draft = working.finish();
-        let attachment = Attachment {
+        let attachment = PolicyAttachment {
             mac: draft.get(0).unwrap().mac.clone(),
             ..attachment()
         };
         (draft.claims_for_attachments(&claims), attachment)
     };
-    type Made = (SelectionClaims, Attachment);
+    type Made = (SelectionClaims, PolicyAttachment);
     let conflict = |(carried, attachment): Made, change: &dyn Fn(&AttachmentDraft) -> Edited| {
         let draft = AttachmentDraft::new(attachment, Arc::default());
         let claims = carried.claims(draft.attachment());
@@ -204,7 +204,7 @@ fn an_inserted_selection_belongs_to_its_policy() {
     let working = edited(move |draft| draft.insert(0, &wanted));
     let claims = working.claims();
     let carried = working.finish().claims_for_attachments(&claims);
-    let attachment = Attachment {
+    let attachment = PolicyAttachment {
         network: "default/z".to_owned(),
         ips: vec!["10.0.0.1".to_owned()],
         ..attachment()
@@ -246,7 +246,7 @@ fn claims_follow_their_selection() {
         let carried = working.finish().claims_for_attachments(&claims);
         // A network of every pod comes first, and may look the same.
         let owned = [None, Some(0), Some(1), Some(2)].map(|selection| {
-            let attachment = Attachment {
+            let attachment = PolicyAttachment {
                 selection,
                 ..attachment()
             };
@@ -294,7 +294,7 @@ fn a_replacement_owns_what_it_leaves_as_it_was() {
 
     let claims = working.claims();
     let carried = working.finish().claims_for_attachments(&claims);
-    let made = Attachment {
+    let made = PolicyAttachment {
         mac: asked.mac,
         ..attachment()
     };
@@ -325,8 +325,8 @@ fn json(text: &str) -> Document {
     Document::parse(text, cni_types::json::Limits::default()).unwrap()
 }
 
-fn attachment() -> Attachment {
-    Attachment {
+fn attachment() -> PolicyAttachment {
+    PolicyAttachment {
         network: "default/a".to_owned(),
         if_name: "x9".to_owned(),
         is_default: false,
@@ -388,7 +388,7 @@ fn the_default_network_has_one_owner() {
     };
     transaction.edit(1, set("fast")).unwrap();
     let staged = working.staged(transaction);
-    let patch = working.commit(&first, staged).unwrap().text();
+    let patch = working.commit(&first, staged).unwrap().patch.to_string();
     assert_eq!(
         patch,
         r#"[{"op":"add","path":"/default","value":{"name":"fast","namespace":"default"}}]"#
@@ -425,7 +425,7 @@ fn the_default_network_keeps_its_claims() {
     working.commit(&owner, staged);
     let claims = working.claims();
     let carried = working.finish().claims_for_attachments(&claims);
-    let made = |is_default, selection| Attachment {
+    let made = |is_default, selection| PolicyAttachment {
         is_default,
         selection,
         mac: fast.mac.clone(),

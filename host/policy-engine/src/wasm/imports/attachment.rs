@@ -45,7 +45,7 @@ impl GuestState {
     fn attachment(
         &self,
         handle: &Resource<AttachmentHandle>,
-    ) -> wasmtime::Result<&request::Attachment> {
+    ) -> wasmtime::Result<&request::PolicyAttachment> {
         let found = self.part(handle.rep()).and_then(|part| match &self.stage {
             Stage::BeforeAdd { plan, .. } if part > 0 => {
                 plan.all.get(part.saturating_sub(1)).map(|one| &**one)

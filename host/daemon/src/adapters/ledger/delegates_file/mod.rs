@@ -241,7 +241,6 @@ fn decode(text: &str) -> Result<Vec<u8>, Reason> {
 mod tests {
     use super::*;
     use cni_types::args::ContainerId;
-    use cni_types::json::RawObject;
     use cnidaria_core::domain::entry::FailedAdd;
     use serde_json::value::RawValue;
     use serde_json::{Value, json};
@@ -264,24 +263,10 @@ mod tests {
     }
 
     fn entry_of(conf: &str) -> Entry {
+        let (sandbox, conf) = (sandbox(), NetworkConfList::parse_any(conf).unwrap());
         Entry {
-            container_id: sandbox().container_id,
-            netns: sandbox().netns,
-            pod: sandbox().pod,
-            runtime_network: None,
-            network: "default/n".into(),
-            if_name: IfName::new("eth0").unwrap(),
             is_default: true,
-            is_chosen: false,
-            conf: NetworkConfList::parse_any(conf).unwrap(),
-            cni_args: CniArgs::new(),
-            capability_args: RawObject::new(),
-            device: None,
-            result: None,
-            namespace: None,
-            tags: std::collections::BTreeMap::new(),
-            failed_add: None,
-            added_at: None,
+            ..Entry::of(&sandbox, "default/n", sandbox.if_name.clone(), conf)
         }
     }
 

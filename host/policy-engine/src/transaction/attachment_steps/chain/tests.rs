@@ -45,7 +45,7 @@ fn make(
         transaction.edit(1, edit).unwrap();
     }
     let staged = working.staged(transaction);
-    working.commit(&owner, staged).unwrap().text()
+    working.commit(&owner, staged).unwrap().patch.to_string()
 }
 
 /// Whether an edit of a third policy conflicts.
