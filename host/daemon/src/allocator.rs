@@ -1,11 +1,9 @@
 //! The global allocator.
 
-use mimalloc::MiMalloc;
-
 /// Several times faster than libc's allocator for a request's hundreds of small allocations.
 #[cfg(not(debug_assertions))]
 #[global_allocator]
-static HEAP: MiMalloc = MiMalloc;
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[cfg(debug_assertions)]
 #[global_allocator]

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use policy_engine::{Cause, Cluster, Needs, NodeAttachment, PolicyHost, LoadState};
+use policy_engine::{Cause, Cluster, LoadState, Needs, NodeAttachment, PolicyHost};
 use policy_tests::{Policies, add, only, storage, trouble};
 use serde_json::{Value, json};
 

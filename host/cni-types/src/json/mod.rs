@@ -4,6 +4,7 @@
 
 mod cause;
 mod document;
+pub mod keys;
 mod measure;
 mod pointer;
 mod raw;

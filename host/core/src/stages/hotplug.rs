@@ -12,10 +12,11 @@ use shim_api::attributes::{self, InterfaceAttributes};
 use super::network_lookup;
 use super::pod_args::{Naming, PodArgs};
 use super::request::{self, PodRequest};
+use super::tenant_conf;
 use crate::conf::net_conf::NetConf;
 use crate::conf::overlay::Overlay;
 use crate::domain::attachment::Attachment;
-use crate::domain::limits::{Exceeded, Limits};
+use crate::domain::limits::Limits;
 use crate::domain::members::UnknownMembers;
 use crate::domain::runtime_config::RuntimeConfig;
 use crate::domain::selection::{self, ElementError};
@@ -31,7 +32,7 @@ pub enum Error {
     Conf(#[source] conf::Error),
     /// The conf exceeds the limits for confs of tenants.
     #[error("config")]
-    ConfLimit(#[source] Exceeded),
+    ConfLimit(#[source] tenant_conf::Error),
     /// An interface attribute is malformed.
     #[error("interfaceAttributes")]
     Attribute(#[source] ElementError),
@@ -85,11 +86,15 @@ pub fn parse(
     // A DEL or CHECK uses the recorded conf, which an earlier limit may have allowed.
     let is_recorded = matches!(parameters.command, Command::Del | Command::Check);
     if !is_recorded {
-        limits.check_conf(&body.config).map_err(Error::ConfLimit)?;
+        tenant_conf::check(limits, &body.config).map_err(Error::ConfLimit)?;
     }
-    let network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
+    let mut network = NetworkConfList::parse_any(&body.config).map_err(Error::Conf)?;
     if !is_recorded {
-        limits.check_plugins(&network).map_err(Error::ConfLimit)?;
+        let checked = limits.check_plugins(&network);
+        checked
+            .map_err(tenant_conf::Error::from)
+            .map_err(Error::ConfLimit)?;
+        network = tenant_conf::canonical(network).map_err(Error::Conf)?;
     }
     let conf = overlay.own().map_err(request::Error::from)?;
     let pod = match parameters.command {

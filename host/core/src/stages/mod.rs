@@ -18,5 +18,6 @@ pub mod checks;
 pub mod devices;
 pub mod network_lookup;
 pub mod resolve;
+pub mod tenant_conf;
 
 pub mod self_delegation;

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use cni_types::args::NetworkName;
 use cni_types::conf::{self, NetworkConfList, PluginConf};
+use cni_types::json::keys::folded;
 use cni_types::json::{self, RawObject};
 use serde_json::value::RawValue;
 
 use super::lookups::Lookups;
+use super::tenant_conf;
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Device;
 use crate::domain::limits::{Exceeded, Limits};
@@ -41,14 +43,15 @@ pub enum Error {
         #[source]
         source: conf::Error,
     },
-    /// The NAD's `spec.config` exceeds the limits for confs of the cluster.
+    /// The NAD's `spec.config` exceeds the limits for confs of the cluster, or is not read alike by
+    /// all plugins.
     #[error("spec.config of network attachment definition {nad}")]
     NadLimit {
         /// `namespace/name`.
         nad: String,
-        /// The exceeded limit.
+        /// What is wrong with it.
         #[source]
-        source: Exceeded,
+        source: tenant_conf::Error,
     },
     /// The NAD's resource annotation is malformed.
     #[error("network attachment definition {nad}")]
@@ -74,9 +77,9 @@ pub enum Error {
     /// The pod's `cni-args` do not fit the conf.
     #[error("cni-args")]
     CniArgs(#[source] conf::Error),
-    /// The pod's `cni-args` exceed the limits.
+    /// The pod's `cni-args` exceed the limits, or are not read alike by all plugins.
     #[error("cni-args")]
-    CniArgsLimit(#[source] Exceeded),
+    CniArgsLimit(#[source] tenant_conf::Error),
     /// The confs of the pod's networks together exceed the limits.
     #[error("the conf, with those of the pod's networks before it")]
     RequestLimit(#[source] Exceeded),
@@ -208,10 +211,16 @@ fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Network, E
                 source,
             };
             let limits = lookups.limits;
-            limits.check_conf(text).map_err(exceeded)?;
+            tenant_conf::check(limits, text.as_bytes()).map_err(exceeded)?;
             let conf = conf_of_nad(nad, text)?;
-            limits.check_plugins(&conf).map_err(exceeded)?;
-            conf
+            let checked = limits.check_plugins(&conf);
+            checked
+                .map_err(tenant_conf::Error::from)
+                .map_err(exceeded)?;
+            tenant_conf::canonical(conf).map_err(|source| Error::Nad {
+                nad: format!("{}/{}", nad.namespace, nad.name),
+                source,
+            })?
         }
         None => lookups.files.by_name(conf_dir, &nad.name)?,
     };
@@ -302,7 +311,7 @@ pub fn with_cni_args_within(
     conf: &NetworkConfList,
     args: &RawObject,
 ) -> Result<NetworkConfList, Error> {
-    let checked = limits.check_cni_args(args, conf.plugins().len());
+    let checked = tenant_conf::check_args(limits, args, conf.plugins().len());
     checked.map_err(Error::CniArgsLimit)?;
     with_cni_args(conf, args)
 }
@@ -327,6 +336,16 @@ pub fn with_cni_args(conf: &NetworkConfList, args: &RawObject) -> Result<Network
 fn merge_cni_args(plugin: &RawObject, args: &RawObject) -> Result<RawObject, json::Error> {
     let mut outer: RawObject = plugin.get_as("args")?.unwrap_or_default();
     let mut inner: RawObject = outer.get_as("cni")?.unwrap_or_default();
+    let same: Vec<String> = (inner.iter().map(|(key, _)| key))
+        .filter(|key| {
+            args.iter()
+                .any(|(arg, _)| arg != *key && folded(arg) == folded(key))
+        })
+        .map(ToOwned::to_owned)
+        .collect();
+    for key in &same {
+        inner.remove(key);
+    }
     inner.extend(args.iter().map(|(key, value)| (key, value.to_owned())));
     outer.set("cni", &inner)?;
     let mut plugin = plugin.clone();
@@ -386,6 +405,9 @@ mod tests {
             r#"{"name":"n","plugins":[{"type":"a","args":{"cni":{"x":1,"y":2}}},{"type":"b"}]}"#,
         )
         .unwrap();
+        let other_case = RawObject::parse(r#"{"Y":3}"#).unwrap();
+        let merged = with_cni_args(&conf, &other_case).unwrap();
+        assert!(merged.text().contains(r#"{"cni":{"x":1,"Y":3}}"#));
         let args = RawObject::parse(r#"{"y":12345678901234567890}"#).unwrap();
         let merged = with_cni_args(&conf, &args).unwrap();
         assert_eq!(
