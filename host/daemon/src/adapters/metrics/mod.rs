@@ -41,6 +41,11 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
 /// All metrics of the daemon.
 #[derive(Debug)]
 pub struct Metrics {
@@ -52,6 +57,7 @@ pub struct Metrics {
     undo_failures: Counter,
     undo_refusals: Counter,
     undos_given_up: Counter,
+    collected: Family<KindLabels, Counter>,
     policies: Arc<Policies>,
     state: State,
 }
@@ -102,6 +108,15 @@ impl Default for Metrics {
             "Attachments that were forgotten although something of them may be left on the node",
             undos_given_up.clone(),
         );
+        let collected = Family::<KindLabels, Counter>::default();
+        for kind in ["attachment", "address"] {
+            drop(collected.get_or_create(&KindLabels { kind }));
+        }
+        registry.register(
+            "cnidaria_collected",
+            "Attachments and addresses of containers without a sandbox that the daemon collected",
+            collected.clone(),
+        );
         let policies = Arc::new(Policies::register(&mut registry));
         let state = State::register(&mut registry);
         Self {
@@ -113,6 +128,7 @@ impl Default for Metrics {
             undo_failures,
             undo_refusals,
             undos_given_up,
+            collected,
             policies,
             state,
         }
@@ -181,6 +197,10 @@ impl Meter for Metrics {
 
     fn gave_up(&self) {
         self.undos_given_up.inc();
+    }
+
+    fn collected(&self, kind: &'static str) {
+        self.collected.get_or_create(&KindLabels { kind }).inc();
     }
 }
 
