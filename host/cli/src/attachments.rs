@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use libcni::Cache;
 use libcni::cache::Entry;
-use shim_api::admin::{AttachmentList, AttachmentState, ListedAttachment, Pod, rfc3339};
+use shim_api::admin::{AttachmentList, AttachmentState, Collected, ListedAttachment, Pod, rfc3339};
 use shim_api::endpoint;
 
 use crate::args::{Args, Format};
@@ -30,9 +30,7 @@ pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dy
     };
     match args.output {
         Format::Json => Ok(output::json(&list)?),
-        Format::Table if list.attachments.is_empty() && list.unreadable.is_empty() => {
-            Ok("no attachments\n".to_owned())
-        }
+        Format::Table if list == AttachmentList::default() => Ok("no attachments\n".to_owned()),
         #[expect(clippy::disallowed_methods, reason = "an age, as it is shown")]
         Format::Table => Ok(table(&list, SystemTime::now())),
     }
@@ -54,7 +52,7 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     attachments.sort_by(|a, b| key(a).cmp(&key(b)));
     Ok(AttachmentList {
         attachments,
-        unreadable: Vec::new(),
+        ..AttachmentList::default()
     })
 }
 
@@ -135,7 +133,8 @@ fn table(list: &AttachmentList, now: SystemTime) -> String {
         let note = format!("container {}: {}", one.container_id, one.reason);
         output::plain(&note) + "\n"
     });
-    let notes: String = undos.chain(damaged).collect();
+    let collected = list.collected.iter().map(|one| collected(one, now));
+    let notes: String = undos.chain(damaged).chain(collected).collect();
     let table = output::table(&columns, rows.collect());
     if notes.is_empty() {
         table
@@ -187,6 +186,25 @@ fn note(attachment: &ListedAttachment) -> Option<String> {
     Some(output::plain(&note) + "\n")
 }
 
+/// What the daemon collected, and when.
+fn collected(one: &Collected, now: SystemTime) -> String {
+    let age = output::age(Some(one.at_unix_seconds), now);
+    let Collected {
+        container_id,
+        network,
+        ..
+    } = one;
+    let what = match (&one.pod, &one.if_name, &one.address) {
+        (Some(pod), Some(if_name), _) => format!("{}/{} {if_name}", pod.namespace, pod.name),
+        (_, _, Some(address)) => format!("address {address}"),
+        _ => "something".to_owned(),
+    };
+    let note = format!(
+        "collected {age} ago: {what} of network {network}: the runtime has no sandbox {container_id}"
+    );
+    output::plain(&note) + "\n"
+}
+
 fn or_dash(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
 }
@@ -211,7 +229,7 @@ mod tests {
         });
         AttachmentList {
             attachments: attachments.collect(),
-            unreadable: Vec::new(),
+            ..AttachmentList::default()
         }
     }
 
@@ -243,5 +261,38 @@ mod tests {
         let mut lines = table.lines();
         assert!(lines.next().unwrap().ends_with("CONTAINER  DIRECTORY"));
         assert!(lines.next().unwrap().ends_with("c          /a"), "{table}");
+    }
+
+    #[test]
+    fn what_was_collected_is_shown_with_its_age() {
+        let list = AttachmentList {
+            collected: vec![
+                Collected {
+                    container_id: "c1".to_owned(),
+                    pod: Some(Pod {
+                        namespace: "shop".to_owned(),
+                        name: "web".to_owned(),
+                        uid: String::new(),
+                    }),
+                    network: "shop/blue".to_owned(),
+                    if_name: Some("net1".to_owned()),
+                    ..Collected::default()
+                },
+                Collected {
+                    container_id: "c2".to_owned(),
+                    network: "blue".to_owned(),
+                    address: Some("10.0.0.2".to_owned()),
+                    ..Collected::default()
+                },
+            ],
+            ..AttachmentList::default()
+        };
+        let table = table(&list, UNIX_EPOCH + std::time::Duration::from_secs(150));
+        let shown: Vec<_> = table.lines().skip(2).collect();
+        let expected = [
+            "collected 2m ago: shop/web net1 of network shop/blue: the runtime has no sandbox c1",
+            "collected 2m ago: address 10.0.0.2 of network blue: the runtime has no sandbox c2",
+        ];
+        assert_eq!(shown, expected);
     }
 }

@@ -2,7 +2,7 @@
 //! defaults after parsing; an unknown key is an error.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub struct OwnConfig {
     pub daemon_set: Option<DaemonSetName>,
     /// The policies; none if absent.
     pub policies: Option<PolicyConfig>,
+    /// Collects what containers without a sandbox have left; off if absent.
+    pub collect: Option<CollectConfig>,
     /// Sources of the devices allocated to pods.
     pub kubelet: KubeletConfig,
     /// Directory of the device-info specification, as delegates see it.
@@ -66,6 +68,7 @@ impl Default for OwnConfig {
             node_name: None,
             daemon_set: None,
             policies: None,
+            collect: None,
             kubelet: KubeletConfig::default(),
             device_info_dir: PathBuf::from("/var/run/k8s.cni.cncf.io/devinfo"),
             timeouts: Timeouts::default(),
@@ -126,6 +129,30 @@ impl From<DaemonSetName> for String {
             None => name.name,
         }
     }
+}
+
+/// Collection of what containers without a sandbox have left.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CollectConfig {
+    /// Socket of the Container Runtime Interface, as a path on the node.
+    pub runtime_socket: PathBuf,
+    /// Time between two observations, in milliseconds.
+    #[serde(default = "interval_ms")]
+    pub interval_ms: NonZeroU64,
+    /// How long a container must have no sandbox, in milliseconds.
+    #[serde(default = "grace_ms")]
+    pub grace_ms: u64,
+}
+
+fn interval_ms() -> NonZeroU64 {
+    const DEFAULT: NonZeroU64 = NonZeroU64::new(120_000).expect("it is not zero");
+    DEFAULT
+}
+
+/// The kubelet gives a runtime four minutes to start a sandbox, which it lists only then.
+fn grace_ms() -> u64 {
+    600_000
 }
 
 /// Files of the kubelet, as paths on the node.

@@ -6,27 +6,25 @@ mod delegates;
 mod devices;
 mod ledger;
 mod node_files;
+mod pod_network;
 mod rehearsal;
+mod sandboxes;
 mod standing;
 mod wanted;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use cni_types::args::{Command, ContainerId, IfName};
 use cni_types::result::CniResult;
 use serde::Deserialize;
-use shim_api::deferred::NetnsId;
 
 pub use self::wanted::{GiveUp, Wanted};
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
 use crate::domain::metadata::Metadata;
 use crate::domain::nad::Nad;
-use crate::domain::namespace::Namespace;
 use crate::domain::networks::Networks;
 use crate::domain::pod::{Pod, PodRef};
 use crate::domain::resource_claim::{ResourceClaim, ResourceSlice};
@@ -40,7 +38,9 @@ pub use ledger::{
     Undo,
 };
 pub use node_files::{NodeFiles, NodeFilesError};
+pub use pod_network::{AtPath, Inside, PodNetwork, PodNetworkError};
 pub use rehearsal::{Action, Operation, PolicyAction, Rehearsal, RehearsalRecord};
+pub use sandboxes::{Reservation, Reservations, Sandboxes, SandboxesError};
 pub use standing::{Standing, StandingAttachment};
 
 /// Pods, networks and their metadata, from the API server or a directory of manifests.
@@ -113,6 +113,11 @@ pub trait Cluster: Send + Sync {
     /// Returns a cached network attachment definition. Never waits.
     fn remembered_nad(&self, _namespace: &str, _name: &str) -> Option<Nad> {
         None
+    }
+
+    /// All cached network attachment definitions. Never waits.
+    fn remembered_nads(&self) -> Vec<Nad> {
+        Vec::new()
     }
 
     /// Starts caching namespaces; policies are going to read them.
@@ -210,93 +215,6 @@ pub struct Attached {
     /// `CNI_IFNAME` of its ADD.
     #[serde(rename = "ifname")]
     pub if_name: IfName,
-}
-
-/// Works inside a pod's network namespace.
-#[async_trait]
-pub trait PodNetwork: Send + Sync {
-    /// Inspects an ADD's namespace: its identity, and which of `names` its interfaces already have.
-    ///
-    /// # Errors
-    /// [`PodNetworkError`] if the namespace does not exist, or is the node's own.
-    async fn look(&self, netns: &Path, names: &[IfName]) -> Result<Inside, PodNetworkError>;
-
-    /// Returns what is at a path now, before a delegate runs in it.
-    ///
-    /// # Errors
-    /// [`PodNetworkError`] if the system cannot tell.
-    async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError>;
-
-    /// Whether nothing is at a path of a namespace, in a directory that is there: in a missing one,
-    /// as before its file system is mounted, nothing can be seen.
-    async fn is_absent(&self, netns: &Path) -> bool {
-        let _ = netns;
-        true
-    }
-
-    /// Whether the node was rebooted after this namespace was recorded.
-    fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool;
-
-    /// Device and inode of the file at a path; `None` if it does not exist.
-    async fn identity(&self, netns: &Path) -> Option<NetnsId>;
-
-    /// Makes `gateway` on `if_name` the only default route of its address family.
-    ///
-    /// # Errors
-    /// [`PodNetworkError`].
-    async fn set_default_route(
-        &self,
-        netns: &Path,
-        if_name: &IfName,
-        gateway: IpAddr,
-    ) -> Result<(), PodNetworkError>;
-}
-
-/// An inspected namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inside {
-    /// Its identity.
-    pub namespace: Namespace,
-    /// The names its interfaces already have.
-    pub existing: Vec<IfName>,
-}
-
-/// What is at the path of a network namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AtPath {
-    /// No network namespace.
-    Nothing,
-    /// The daemon's own namespace or the node's, in which no delegate of a pod may run.
-    Node,
-    /// Any other namespace.
-    Pod(Namespace),
-}
-
-/// Why a pod's network could not be inspected or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum PodNetworkError {
-    /// The path does not exist, or is not a network namespace.
-    #[error("cannot use network namespace {path}")]
-    Namespace {
-        /// `CNI_NETNS`.
-        path: PathBuf,
-        /// The I/O error.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The path leads to the node's own network namespace.
-    #[error("network namespace {0} is the node's own, not a pod's")]
-    Node(PathBuf),
-    /// The kernel refused a change.
-    #[error("{action} in network namespace {path}: {reason}")]
-    Netlink {
-        /// The attempted change.
-        action: String,
-        /// `CNI_NETNS`.
-        path: PathBuf,
-        /// The kernel's error.
-        reason: String,
-    },
 }
 
 /// Type of an Event.
@@ -489,4 +407,9 @@ pub trait Meter: Send + Sync {
 
     /// Called when the daemon gives up undoing an attachment that may have left something behind.
     fn gave_up(&self);
+
+    /// Called when the daemon collects an attachment or an address whose container has no sandbox.
+    fn collected(&self, kind: &'static str) {
+        let _ = kind;
+    }
 }

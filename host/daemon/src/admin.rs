@@ -9,6 +9,7 @@ use policy_engine::{LoadState, PolicyInfo};
 use shim_api::admin;
 
 use cnidaria_core::domain::entry::Entry;
+use cnidaria_core::pipeline::{Collected, Leftover};
 use cnidaria_core::ports::{LedgerError, Undo};
 use cnidaria_core::report;
 
@@ -58,10 +59,32 @@ pub(crate) fn unreadable(
     }
 }
 
+/// What was collected of a container without a sandbox.
+pub(crate) fn collected(one: Collected) -> admin::Collected {
+    let (if_name, address) = match one.what {
+        Leftover::Attachment(if_name) => (Some(if_name.to_string()), None),
+        Leftover::Address(address) => (None, Some(address.to_string())),
+    };
+    admin::Collected {
+        container_id: one.container.to_string(),
+        pod: one.pod.map(|pod| admin::Pod {
+            namespace: pod.namespace,
+            name: pod.name,
+            uid: pod.uid,
+        }),
+        network: one.network,
+        if_name,
+        address,
+        at_unix_seconds: one.at,
+        at: admin::rfc3339(one.at),
+    }
+}
+
 /// Status and body of the list of attachments. Sorts them by pod; a pod's stay in plan order.
 pub(crate) fn answer(
     mut attachments: Vec<admin::ListedAttachment>,
     unreadable: Vec<admin::Unreadable>,
+    collected: Vec<admin::Collected>,
 ) -> (StatusCode, Vec<u8>) {
     attachments.sort_by(|a, b| {
         let key = |one: &admin::ListedAttachment| {
@@ -74,6 +97,7 @@ pub(crate) fn answer(
     let list = admin::AttachmentList {
         attachments,
         unreadable,
+        collected,
     };
     let body = serde_json::to_vec(&list).unwrap_or_default();
     (StatusCode::OK, body)

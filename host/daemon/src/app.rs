@@ -1,11 +1,13 @@
 //! The daemon as a whole: parses the configuration, builds the adapters, binds the socket, and
 //! serves until a signal arrives. Opens nothing before the configuration has been validated.
 
+mod collecting;
 mod leaving;
 mod ledgers;
 mod policies;
 mod removal;
 mod scrape;
+mod surroundings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cni_types::error::{CniError, code};
 use hyper::StatusCode;
-use libcni::{Cgroup, Helper, Root};
+use libcni::Root;
 use policy_engine::PolicyHost;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -38,12 +40,13 @@ use crate::response;
 use crate::server::{self, Handler, Socket};
 use ::policies::{Engine, Lookup};
 use cnidaria_core::domain::shim::Shims;
-use cnidaria_core::pipeline::{Pipeline, Ports};
+use cnidaria_core::pipeline::{Collector, Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, ClusterError, Meter};
 use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
 use config::own::OwnConfig;
 use removal::Removal;
+use surroundings::{cgroup, cgroup_dir, helper, plugin_path};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +142,8 @@ pub async fn run(config: DaemonConfig, role: Role, tidy: fn()) -> Result<(), Err
     let deferred = Arc::clone(&app);
     let may_defer = config.own.defer_dels && role == Role::Serve;
     let deferred = tokio::spawn(async move { deferred.finish_deferred(may_defer).await });
+    let collecting = Arc::clone(&app);
+    let collecting = tokio::spawn(async move { collecting.collect().await });
     let measuring = match config.metrics_port {
         Some(port) => serve_metrics(port, &app).await,
         None => None,
@@ -155,6 +160,7 @@ pub async fn run(config: DaemonConfig, role: Role, tidy: fn()) -> Result<(), Err
     removal.abort();
     app.leave_if_uninstalled().await;
     finishing.abort();
+    collecting.abort();
     reloading.abort();
     deferred.abort();
     tidying.abort();
@@ -236,6 +242,8 @@ struct App {
     /// The delegates that run and wait.
     load: Load,
     shows_pod_networks: bool,
+    /// Collects what containers without a sandbox have left, if configured.
+    collector: Option<Collector>,
     /// The runtime's conf, if this daemon provides one.
     provided: Option<Provided>,
     /// The DaemonSet that decides whether this daemon is uninstalled.
@@ -290,6 +298,8 @@ impl App {
         let load = delegates.load();
         let delegates = Arc::new(Metered::new(Arc::new(delegates), Arc::clone(&metrics)));
         let files = device_info::Files::new(own.device_info_dir.clone(), root.clone());
+        let collect = own.collect.as_ref();
+        let collector = collect.map(|one| collecting::collector(one, root.clone()));
         let ports = Ports {
             cluster,
             delegates: Arc::new(Describing::new(delegates, files.clone())),
@@ -313,6 +323,7 @@ impl App {
             kube,
             load,
             shows_pod_networks: own.pod_network_metrics,
+            collector,
             provided,
             removal: removal.map(|(kube, daemon_set)| Removal::of(kube.client(), daemon_set)),
             leaving: watch::Sender::new(false),
@@ -320,34 +331,6 @@ impl App {
             cni_dir: config.cni_dir.clone(),
         })
     }
-}
-
-/// A thread that starts delegates during bursts. Without one, the daemon starts them itself.
-fn helper() -> Option<Helper> {
-    let started = Helper::start().inspect_err(|error| {
-        tracing::warn!(%error, "cannot start the thread that starts delegates; bursts are slower without it");
-    });
-    started.ok()
-}
-
-/// Opens the cgroup for delegates, if one is configured.
-fn cgroup(config: &DaemonConfig) -> Result<Option<Cgroup>, Error> {
-    let Some(dir) = cgroup_dir(config) else {
-        return Ok(None);
-    };
-    match Cgroup::open(&dir) {
-        Ok(cgroup) => Ok(Some(cgroup)),
-        Err(source) => Err(Error::Cgroup { dir, source }),
-    }
-}
-
-/// Path of the cgroup for delegates.
-fn cgroup_dir(config: &DaemonConfig) -> Option<PathBuf> {
-    let dir = config.own.delegate_cgroup.as_ref()?;
-    Some(match &config.chroot_dir {
-        Some(root) => root.join(dir.strip_prefix("/").unwrap_or(dir)),
-        None => dir.clone(),
-    })
 }
 
 type AnyCluster = (Arc<dyn Cluster>, Option<Arc<Kube>>);
@@ -479,12 +462,4 @@ impl Handler for App {
     async fn leave(&self) -> (StatusCode, Vec<u8>) {
         self.prepare_to_leave().await
     }
-}
-
-/// `CNI_PATH`: directories to search for delegates beside `binDir`.
-fn plugin_path() -> Vec<PathBuf> {
-    std::env::var_os("CNI_PATH")
-        .iter()
-        .flat_map(std::env::split_paths)
-        .collect()
 }

@@ -71,6 +71,11 @@ impl<K: Kind> Cache<K> {
         objects.get(&key(namespace, name)).cloned()
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<K>> {
+        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        objects.values().cloned().collect()
+    }
+
     /// Waits until `deadline` for an object that `fits`.
     pub(crate) async fn wait(
         &self,

@@ -319,6 +319,11 @@ impl Cluster for Kube {
         self.nads.get(namespace, name).as_deref().cloned()
     }
 
+    fn remembered_nads(&self) -> Vec<Nad> {
+        let all = self.nads.all();
+        all.iter().map(|nad| nad.as_ref().clone()).collect()
+    }
+
     fn remember_namespaces(&self) {
         self.namespaces.begin(&self.connection, None);
     }

@@ -3,6 +3,7 @@
 //! within limits ([`exec`]), and caches results on disk in the Go library's format ([`cache`]) with
 //! a checksum ([`seal`]). Plugins can be started by another thread ([`helper`]), below another root
 //! directory ([`root`]) and in a control group ([`cgroup`]). [`runtime`] combines chain and cache.
+//! [`host_local`] reads and releases what that plugin has reserved.
 //!
 //! The crate has no dependency on Kubernetes, and writes to the cache only through
 //! [`runtime::Runtime`].
@@ -15,6 +16,7 @@ pub mod chain;
 pub mod exec;
 pub mod find;
 pub mod helper;
+pub mod host_local;
 pub mod load;
 pub mod netns;
 pub mod request;

@@ -210,6 +210,33 @@ pub struct AttachmentList {
     /// Sandboxes missing from the list because their ledger files are damaged.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<Unreadable>,
+    /// What the daemon collected since it started, the oldest first; at most the last 200.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collected: Vec<Collected>,
+}
+
+/// What a container without a sandbox had left, and the daemon collected: an attachment, whose
+/// delegates it runs until they succeed, or an address that was only reserved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Collected {
+    /// Container id of the sandbox.
+    pub container_id: String,
+    /// The attachment's pod; `None` for an address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+    /// As in [`Attachment`]; for an address, the name of the network's conf.
+    pub network: String,
+    /// The attachment's interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub if_name: Option<String>,
+    /// The address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// When, in seconds since 1970 UTC.
+    pub at_unix_seconds: u64,
+    /// The same as an RFC 3339 time in UTC.
+    pub at: String,
 }
 
 /// A sandbox whose ledger file is damaged, so that its attachments are unknown.

@@ -1,6 +1,7 @@
-//! A fake kubelet for tests. It serves the pod-resources API v1 over gRPC on a unix socket, rejects
-//! what the kubelet rejects, and records its calls. It defines its own messages, so that a mistake
-//! in the daemon's shows.
+//! A fake kubelet and container runtime for tests. It serves the pod-resources API v1, and the list of
+//! sandboxes of the Container Runtime Interface, over gRPC on a unix socket, rejects what the kubelet
+//! rejects, and records its calls. It defines its own messages, so that a mistake in the daemon's
+//! shows.
 
 #![allow(clippy::expect_used, reason = "a test that fails here says where")]
 
@@ -56,6 +57,7 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     pods: Vec<PodResources>,
+    sandboxes: Vec<String>,
     get: Get,
     fault: Fault,
     calls: Vec<String>,
@@ -125,6 +127,11 @@ impl FakeKubelet {
                 }],
             }),
         }
+    }
+
+    /// Replaces the ids of the runtime's sandboxes.
+    pub fn set_sandboxes<T: Into<String>>(&self, ids: impl IntoIterator<Item = T>) {
+        self.lock().sandboxes = ids.into_iter().map(Into::into).collect();
     }
 
     /// Sets how `Get` is answered.

@@ -1,4 +1,5 @@
-//! The messages of `k8s.io/kubelet/pkg/apis/podresources/v1`.
+//! The messages of `k8s.io/kubelet/pkg/apis/podresources/v1`, and of the Container Runtime
+//! Interface (`runtime.v1`).
 
 #![allow(missing_docs, reason = "they are those of the API")]
 
@@ -74,4 +75,21 @@ pub struct DynamicResource {
     pub claim_name: String,
     #[prost(string, tag = "3")]
     pub claim_namespace: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ListPodSandboxResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) items: Vec<PodSandbox>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PodSandbox {
+    #[prost(string, tag = "1")]
+    pub(crate) id: String,
+    /// 1 is `SANDBOX_NOTREADY`.
+    #[prost(int32, tag = "3")]
+    pub(crate) state: i32,
+    #[prost(int64, tag = "4")]
+    pub(crate) created_at: i64,
 }

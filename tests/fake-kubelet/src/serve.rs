@@ -10,7 +10,8 @@ use prost::Message;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::messages::{
-    GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesResponse, PodResources,
+    GetPodResourcesRequest, GetPodResourcesResponse, ListPodResourcesResponse,
+    ListPodSandboxResponse, PodResources, PodSandbox,
 };
 use crate::{Fault, Get, State, lock};
 
@@ -106,6 +107,19 @@ fn answer(state: &State, method: &str, message: &[u8]) -> Result<Vec<u8>, Refusa
         ("/v1.PodResourcesLister/List", _) => {
             let answer = ListPodResourcesResponse {
                 pod_resources: state.pods.clone(),
+            };
+            Ok(answer.encode_to_vec())
+        }
+        ("/runtime.v1.RuntimeService/ListPodSandbox", _) => {
+            let ids = state.sandboxes.iter().enumerate();
+            let items = ids.map(|(number, id)| PodSandbox {
+                id: id.clone(),
+                // Both states are states of a sandbox.
+                state: i32::from(number % 2 == 1),
+                created_at: 1,
+            });
+            let answer = ListPodSandboxResponse {
+                items: items.collect(),
             };
             Ok(answer.encode_to_vec())
         }

@@ -6,7 +6,7 @@ mod own;
 
 use serde_json::{Value, json};
 
-use super::own::OwnConfig;
+use super::own::{CollectConfig, OwnConfig};
 use super::policies::PolicyConfig;
 
 /// The connection limit unless configured.
@@ -80,8 +80,10 @@ pub fn table(keys: &[Key]) -> String {
 fn defaults() -> Value {
     let policies = json!({"modules": "", "record": {}});
     let policies = serde_json::from_value::<PolicyConfig>(policies).ok();
+    let collect = serde_json::from_value::<CollectConfig>(json!({"runtimeSocket": ""})).ok();
     let own = OwnConfig {
         policies,
+        collect,
         ..OwnConfig::default()
     };
     serde_json::to_value(own).unwrap_or_default()

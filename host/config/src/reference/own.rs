@@ -52,6 +52,17 @@ pub(super) const OWN: &[Key] = &[
         "a control group of version 2, such as `/sys/fs/cgroup/cnidaria-delegates`, created if its parent is one. Each delegate runs in a child of it, so that its memory does not count as the daemon's, and is killed with everything in it. The node's owner sets limits there. If the daemon cannot use it, it does not start. Costs 0.15 ms per delegate",
     ),
     key(
+        "collect.runtimeSocket",
+        Absent,
+        "socket of the container runtime (CRI), such as `/run/containerd/containerd.sock`, as a path on the node. With it, the daemon compares the ledger with the runtime's sandboxes, and [collects](../docs/operations/collecting.md) what containers without a sandbox have left; without the object `collect`, it never does",
+    ),
+    key("collect.intervalMs", Parsed, "time between two comparisons"),
+    key(
+        "collect.graceMs",
+        Parsed,
+        "how long a container must have no sandbox, in at least two consecutive comparisons. The kubelet gives a runtime four minutes to start a sandbox, which many list only once it runs",
+    ),
+    key(
         "kubelet.podResourcesSocket",
         Parsed,
         "socket of the kubelet's pod-resources API, used when a network names a resource",

@@ -8,6 +8,7 @@
 //! | GC | continue, return the errors of networks in use; sandboxes are retried |
 //! | STATUS | return the first reason |
 
+mod abandoned;
 mod add;
 mod adoption;
 mod check;
@@ -47,8 +48,8 @@ mod undone;
 mod warnings;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cni_types::args::{Command, ContainerId, IfName};
@@ -58,6 +59,7 @@ use futures_util::future::join_all;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
+pub use abandoned::{Collected, Collector, Leftover, Schedule};
 pub use error::Error;
 pub use explain::{ExplainedNetwork, Explanation, Origin};
 
@@ -124,6 +126,8 @@ pub struct Pipeline {
     traces: Traces,
     draining: AtomicBool,
     meter: Option<Arc<dyn Meter>>,
+    /// The conf of the last request, for work without a request.
+    last_conf: Mutex<Option<Arc<NetConf>>>,
 }
 
 /// Blocks a container's requests until it is dropped.
@@ -148,6 +152,7 @@ impl Pipeline {
             traces: Traces::default(),
             draining: AtomicBool::new(false),
             meter: None,
+            last_conf: Mutex::default(),
         }
     }
 
@@ -245,9 +250,11 @@ impl Pipeline {
         }
     }
 
-    /// Remembers the directories of a request. Only an ADD needs them to be remembered.
-    async fn adopt(self: &Arc<Self>, conf: &NetConf, command: Command) -> Result<(), Error> {
+    /// Remembers the conf and the directories of a request. Only an ADD needs the directories to be
+    /// remembered.
+    async fn adopt(self: &Arc<Self>, conf: &Arc<NetConf>, command: Command) -> Result<(), Error> {
         let is_add = command == Command::Add;
+        self.remember_conf(conf);
         match adoption::adopt(self, &Dirs::of(conf), is_add).await {
             Err(error) if !is_add => {
                 tracing::warn!(
@@ -365,6 +372,39 @@ impl Pipeline {
     /// none.
     pub async fn finish_deferred(self: &Arc<Self>, cni_dir: &Path, may_come: bool) {
         deferred::run(self, cni_dir, may_come).await;
+    }
+
+    /// Collects what containers without a sandbox have left, until the daemon exits.
+    pub async fn collect(self: &Arc<Self>, collector: &Collector) {
+        abandoned::run(self, collector).await;
+    }
+
+    /// Compares the ledger with the runtime's sandboxes once, as [`Self::collect`] does at its
+    /// interval.
+    pub async fn observe(self: &Arc<Self>, collector: &Collector) {
+        abandoned::observe(self, collector).await;
+    }
+
+    fn count_collected(&self, kind: &'static str) {
+        if let Some(meter) = &self.meter {
+            meter.collected(kind);
+        }
+    }
+
+    fn remember_conf(&self, conf: &Arc<NetConf>) {
+        let mut last = self
+            .last_conf
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *last = Some(Arc::clone(conf));
+    }
+
+    fn last_conf(&self) -> Option<Arc<NetConf>> {
+        let last = self
+            .last_conf
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        last.clone()
     }
 
     /// Schedules the undo of all containers in `cni_dir` whose network namespace is gone: before an

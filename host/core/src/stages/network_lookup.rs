@@ -232,6 +232,13 @@ fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Network, E
     })
 }
 
+/// The conf in a NAD, if it is one that a pod could be attached with.
+pub fn usable_conf(nad: &Nad, limits: &Limits) -> Option<NetworkConfList> {
+    let text = nad.config.as_deref()?;
+    limits.check_conf(text).ok()?;
+    conf_of_nad(nad, text).ok()
+}
+
 fn conf_of_nad(nad: &Nad, text: &str) -> Result<NetworkConfList, Error> {
     let error = |source| Error::Nad {
         nad: format!("{}/{}", nad.namespace, nad.name),

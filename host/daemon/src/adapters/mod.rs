@@ -1,8 +1,11 @@
 //! Adapters to the outside world. Each implements one port and imports no other adapter.
 
+pub mod cri;
 pub mod delegates;
 pub mod device_info;
 mod file_name;
+mod grpc;
+pub mod host_local;
 pub mod kubelet;
 pub mod ledger;
 pub mod manifests;

@@ -121,7 +121,7 @@ impl App {
             Some(error) if attachments.is_empty() && unreadable.is_empty() => {
                 response::respond(Err(error.into()))
             }
-            _ => admin::answer(attachments, unreadable),
+            _ => admin::answer(attachments, unreadable, self.collected()),
         }
     }
 
@@ -152,7 +152,7 @@ impl App {
             Ok(entries) => {
                 let forgotten = entries.into_iter();
                 let forgotten = forgotten.map(|entry| admin::attachment(entry, None, &cni_dir));
-                admin::answer(forgotten.collect(), Vec::new())
+                admin::answer(forgotten.collect(), Vec::new(), Vec::new())
             }
             Err(error) => response::respond(Err(error)),
         }

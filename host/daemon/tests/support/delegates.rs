@@ -202,6 +202,14 @@ impl PodNetwork for World {
         Ok(AtPath::Pod(self.namespace_of(netns)))
     }
 
+    async fn has_processes(&self, _netns: &Path) -> Result<bool, PodNetworkError> {
+        Ok(self.fails("inhabited"))
+    }
+
+    async fn has_address(&self, address: IpAddr) -> Result<bool, PodNetworkError> {
+        Ok(self.fails(&format!("address {address}")))
+    }
+
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
         namespace.boot_id != *self.boot.lock().unwrap()
     }

@@ -3,7 +3,6 @@
 //! accessible.
 
 mod checkpoint;
-mod grpc;
 mod messages;
 mod pod_resources;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use libcni::Root;
 use tokio::time::Instant;
 
-use super::grpc::{self, Connection, code};
 use super::messages::{GetRequest, GetResponse, ListRequest, ListResponse, PodResources as OfPod};
+use crate::adapters::grpc::{self, Connection, code};
 use cnidaria_core::domain::device::Allocation;
 use cnidaria_core::domain::pod::PodRef;
 

@@ -108,6 +108,11 @@ impl Cluster for Manifests {
         self.store.look(|objects| objects.nad(namespace, name))
     }
 
+    fn remembered_nads(&self) -> Vec<Nad> {
+        let all = self.store.look(|objects| Some(objects.all_nads()));
+        all.unwrap_or_default()
+    }
+
     fn namespace(&self, name: &str) -> Option<Metadata> {
         self.store.look(|objects| objects.namespace(name))
     }

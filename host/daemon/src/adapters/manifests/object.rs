@@ -34,6 +34,11 @@ impl Objects {
             .map(|found| found.as_ref().clone())
     }
 
+    pub(super) fn all_nads(&self) -> Vec<Nad> {
+        let all = self.nads.values();
+        all.map(|nad| nad.as_ref().clone()).collect()
+    }
+
     pub(super) fn namespace(&self, name: &str) -> Option<Metadata> {
         self.namespaces
             .get(name)

@@ -41,6 +41,11 @@ struct OutcomeLabels {
     outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: &'static str,
+}
+
 /// All metrics of the daemon.
 #[derive(Debug)]
 pub struct Metrics {
@@ -52,6 +57,7 @@ pub struct Metrics {
     undo_failures: Counter,
     undo_refusals: Counter,
     undos_given_up: Counter,
+    collected: Family<KindLabels, Counter>,
     policies: Arc<Policies>,
     node: NodeMetrics,
 }
@@ -105,6 +111,15 @@ impl Default for Metrics {
             "cnidaria_undos_given_up",
             "Attachments that were forgotten although something of them may be left on the node",
         );
+        let collected = Family::<KindLabels, Counter>::default();
+        for kind in ["attachment", "address"] {
+            drop(collected.get_or_create(&KindLabels { kind }));
+        }
+        registry.register(
+            "cnidaria_collected",
+            "Attachments and addresses of containers without a sandbox that the daemon collected",
+            collected.clone(),
+        );
         let policies = Arc::new(Policies::register(&mut registry));
         let node = NodeMetrics::register(&mut registry);
         Self {
@@ -116,6 +131,7 @@ impl Default for Metrics {
             undo_failures,
             undo_refusals,
             undos_given_up,
+            collected,
             policies,
             node,
         }
@@ -184,6 +200,10 @@ impl Meter for Metrics {
 
     fn gave_up(&self) {
         self.undos_given_up.inc();
+    }
+
+    fn collected(&self, kind: &'static str) {
+        self.collected.get_or_create(&KindLabels { kind }).inc();
     }
 }
 

@@ -5,6 +5,7 @@
 //! created inside stay there and are used from outside.
 
 mod identity;
+mod inhabitants;
 mod routes;
 
 use std::fs::{File, OpenOptions};
@@ -102,6 +103,47 @@ impl PodNetwork for Netlink {
         }
     }
 
+    async fn has_processes(&self, netns: &Path) -> Result<bool, PodNetworkError> {
+        let path = netns.to_owned();
+        let look = move || match NetnsId::at(&path) {
+            Some(namespace) => inhabitants::has_process(namespace),
+            None => Ok(false),
+        };
+        self.look_around(look)
+            .await
+            .map_err(|source| PodNetworkError::Namespace {
+                path: netns.to_owned(),
+                source,
+            })
+    }
+
+    async fn has_address(&self, address: IpAddr) -> Result<bool, PodNetworkError> {
+        let failed = |path: &Path, source| PodNetworkError::Namespace {
+            path: path.to_owned(),
+            source,
+        };
+        let found = self.look_around(inhabitants::all).await;
+        let found = found.map_err(|source| failed(Path::new("/proc"), source))?;
+        for path in found {
+            let file = match self.open(&path).await {
+                // It is gone, and its addresses with it.
+                Err(error) if identity::is_absent(&error) => continue,
+                file => file.map_err(|source| failed(&path, source))?,
+            };
+            if !identity::is_namespace(&file) {
+                continue;
+            }
+            let home = self.home().map_err(|source| failed(&path, source))?;
+            let looked = visit(home, &file, || inhabitants::has_address(address));
+            if looked.map_err(|source| failed(&path, source))? {
+                return Ok(true);
+            }
+            // Requests go on between two.
+            tokio::task::yield_now().await;
+        }
+        Ok(false)
+    }
+
     fn is_of_earlier_boot(&self, namespace: &Namespace) -> bool {
         !namespace.is_identified() || !may_be_same_boot(&namespace.boot_id, identity::boot_id())
     }
@@ -157,6 +199,19 @@ impl Netlink {
         match &self.root {
             None => open(&path),
             Some(root) => root.run(move || open(&path)).await?,
+        }
+    }
+
+    /// Runs `look` where the node's `/proc` and `/run` are.
+    async fn look_around<T: Send + 'static>(
+        &self,
+        look: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match &self.root {
+            Some(root) => root.run(look).await?,
+            None => tokio::task::spawn_blocking(look)
+                .await
+                .map_err(io::Error::other)?,
         }
     }
 

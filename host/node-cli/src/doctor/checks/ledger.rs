@@ -1,10 +1,12 @@
 //! The ledger, and whether it fits the node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
 
+use cni_types::args::NetworkName;
 use libcni::Cache;
+use libcni::host_local::{DEFAULT_DATA_DIR, Store};
 use shim_api::admin::AttachmentState;
 
 use super::Check;
@@ -53,7 +55,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         title: "the ledger has pods that are gone",
         why: "Their network namespaces do not exist any more and no DEL has come: the runtime has forgotten them, or called another plugin.",
-        mend: "A runtime with CNI 1.1 sends GC. With others, `cnidaria attachments forget CONTAINER` removes the record; remove addresses and interfaces by hand.",
+        mend: "Name the runtime's socket in `cnidaria.collect.runtimeSocket`: the daemon then undoes such attachments after a while. A runtime with CNI 1.1 may send GC. Otherwise `cnidaria attachments forget CONTAINER` removes the record; remove addresses and interfaces by hand.",
         pre: false,
         run: gone,
     },
@@ -62,7 +64,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Warning,
         title: "addresses are reserved for containers that do not exist",
         why: "host-local does not assign them again. When a range is used up, pods do not start.",
-        mend: "Remove the files that are named, after you have checked with `crictl pods` that the container is gone.",
+        mend: "Name the runtime's socket in `cnidaria.collect.runtimeSocket`: the daemon then releases such addresses after a while. Or remove the files that are named, after you have checked with `crictl pods` that the container is gone.",
         pre: false,
         run: leaked,
     },
@@ -102,10 +104,16 @@ pub(super) const CHECKS: &[Check] = &[
         pre: true,
         run: in_memory,
     },
+    Check {
+        code: "L611",
+        severity: Warning,
+        title: "the runtime's socket is not where the daemon looks",
+        why: "The daemon cannot ask for the sandboxes, and collects nothing that lost containers have left.",
+        mend: "Set collect.runtimeSocket to the socket of this node's runtime, as a path on the node.",
+        pre: false,
+        run: no_runtime,
+    },
 ];
-
-/// Records that the runtime's plugin may have made after the reservation.
-const NETWORKS: &str = "/var/lib/cni/networks";
 
 fn dir(node: &Node) -> &Path {
     &node.settings.cni_dir
@@ -184,33 +192,34 @@ fn leaked(node: &Node) -> Vec<String> {
     }
     // Only networks of which the ledger has attachments, or which the cluster defines: others
     // belong to other programs.
-    let networks = node.networks();
-    let mut own: BTreeSet<String> = networks
+    let mut stores: BTreeSet<Store> = node
+        .networks()
         .iter()
-        .map(|network| network.conf.name().to_string())
+        .flat_map(|network| Store::of(&network.conf))
         .collect();
-    own.extend(node.attachments().iter().map(|one| one.network.clone()));
+    let named = node.attachments().iter();
+    stores.extend(named.filter_map(|one| {
+        Some(Store {
+            data_dir: DEFAULT_DATA_DIR.into(),
+            network: NetworkName::new(one.network.as_str()).ok()?,
+        })
+    }));
     let known: BTreeSet<&str> = node
         .attachments()
         .iter()
         .map(|one| one.container_id.as_str())
         .collect();
     let mut found = Vec::new();
-    for network in own.iter().filter(|name| !name.contains('/')) {
-        let dir = node.on_node(&PathBuf::from(NETWORKS).join(network));
-        let dir = if dir.is_dir() {
-            dir
-        } else {
-            node.at(&dir.display().to_string())
+    for store in stores {
+        let on_node = node.on_node(&store.data_dir);
+        let data_dir = match on_node.join(store.network.as_str()).is_dir() {
+            true => on_node,
+            false => node.at(&store.data_dir.display().to_string()),
         };
-        for name in names(&dir) {
-            if name.parse::<std::net::IpAddr>().is_err() {
-                continue;
-            }
-            let path = dir.join(name);
-            let owner = std::fs::read_to_string(&path).unwrap_or_default();
-            let container = owner.lines().next().unwrap_or_default().trim();
-            if !container.is_empty() && !known.contains(container) {
+        let store = Store { data_dir, ..store };
+        for one in store.list().unwrap_or_default() {
+            if !known.contains(one.container.as_str()) {
+                let (path, container) = (one.path(), &one.container);
                 found.push(format!("{} is reserved for {container}", path.display()));
             }
         }
@@ -310,5 +319,17 @@ fn in_memory(node: &Node) -> Vec<String> {
             vec![format!("{} is on a tmpfs", dir(node).display())]
         }
         _ => Vec::new(),
+    }
+}
+
+fn no_runtime(node: &Node) -> Vec<String> {
+    let Some(collect) = &node.settings.own.collect else {
+        return Vec::new();
+    };
+    let socket = node.on_node(&collect.runtime_socket);
+    match socket.metadata() {
+        Ok(metadata) if metadata.file_type().is_socket() => Vec::new(),
+        Ok(_) => vec![format!("{} is not a socket", socket.display())],
+        Err(error) => vec![format!("{}: {error}", socket.display())],
     }
 }

@@ -254,6 +254,15 @@ pub(super) const CASES: &[Case] = &[
     ),
     ("L608", |rig| rig.write("cni/.damaged/c1", "x"), &[]),
     (
+        "L611",
+        |rig| {
+            let collect = json!({ "runtimeSocket": rig.path("none.sock") });
+            let collect = serde_json::from_value(collect).unwrap();
+            rig.node.settings.own.collect = Some(collect);
+        },
+        &[],
+    ),
+    (
         "A701",
         |rig| rig.node.cluster = Cluster::None { manifests: false },
         &[],

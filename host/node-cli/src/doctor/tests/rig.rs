@@ -77,7 +77,7 @@ impl Rig {
                 },
                 attachments: AttachmentList {
                     attachments: vec![attachment("c1", "net1")],
-                    unreadable: Vec::new(),
+                    ..AttachmentList::default()
                 },
             },
             cluster: Cluster::Server(Box::new(Server {

@@ -1,5 +1,6 @@
-//! A minimal gRPC client for unary calls on a unix socket, on `h2` and `prost`. gRPC adds only a
-//! frame and a status to them; a whole framework would be a tenth of the daemon's size.
+//! A minimal gRPC client for unary calls on a unix socket, on `h2` and `prost`: for the kubelet and
+//! the container runtime. gRPC adds only a frame and a status to them; a whole framework would be a
+//! tenth of the daemon's size.
 
 use std::io;
 use std::path::Path;
@@ -89,7 +90,7 @@ impl Connection {
             .await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection to the kubelet");
+                tracing::debug!(%error, "a gRPC connection failed");
             }
         });
         Ok(Self {
@@ -131,7 +132,7 @@ async fn connect(socket: &Path, root: Option<&Root>) -> io::Result<UnixStream> {
     let socket = socket.to_owned();
     let connected = root.run(move || -> io::Result<_> {
         let address = SocketAddrUnix::new(&socket)?;
-        // Non-blocking: a full accept queue of the kubelet must not stall the daemon.
+        // Non-blocking: a full accept queue of the server must not stall the daemon.
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let stream =
             rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
