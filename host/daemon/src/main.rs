@@ -138,7 +138,9 @@ fn serve(path: PathBuf, role: Role) -> Result<(), Failure> {
         code: CANNOT_SERVE,
         problem: format!("cannot start: {error}"),
     })?;
-    exporting.map(|exporting| runtime.spawn(exporting));
+    if let Some(exporting) = exporting {
+        runtime.spawn(exporting);
+    }
     let served = runtime.block_on(app::run(config, role, traces, allocator::return_memory));
     served.map_err(|error| Failure {
         code: match error {

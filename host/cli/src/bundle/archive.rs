@@ -48,8 +48,7 @@ fn try_write(path: &Path, parts: &[Part]) -> io::Result<()> {
         let name = format!("{DIRECTORY}/{}", part.name);
         archive.append_data(&mut header, name, part.content.as_slice())?;
     }
-    let file = archive.into_inner()?.finish()?;
-    let mut file = file;
+    let mut file = archive.into_inner()?.finish()?;
     file.flush()?;
     file.sync_all()
 }

@@ -1,6 +1,11 @@
 //! The queue of finished requests that wait to be exported. A request is dropped, and counted, rather
 //! than waited for.
 
+#![cfg_attr(
+    not(feature = "otlp"),
+    allow(dead_code, reason = "only the exporter makes a queue")
+)]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 

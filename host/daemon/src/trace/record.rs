@@ -49,6 +49,10 @@ pub(super) struct Span {
 impl Record {
     /// Begins a trace: below the runtime's span, if there is one. Traces without it are sampled if
     /// `is_exported`.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "when a request began, as it is shown"
+    )]
     pub(super) fn new(
         id: TraceId,
         parent: Option<TraceParent>,
