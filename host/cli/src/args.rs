@@ -81,6 +81,8 @@ Examples:
   Why a pod has no net1, or what a new pod would get:
     cnidaria explain --pod shop/web-0
     cnidaria explain deployment.yaml
+  Why a pod took long to start:
+    cnidaria trace shop/web-0
   Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
@@ -127,6 +129,17 @@ pub(crate) enum Command {
     /// ADD would fail.
     Explain(ExplainPodArgs),
 
+    /// Shows where the time of the last requests went
+    ///
+    /// Without an argument, lists the requests that the daemon keeps in memory, running ones
+    /// included. With one, shows each stage, policy and delegate of a request as a waterfall. The id is
+    /// the `request` of the daemon's log lines and, if the runtime traces, that of the runtime's trace.
+    Trace {
+        /// Id of a request or its first eight digits, or a pod: all of its requests
+        #[arg(value_name = "ID|[NAMESPACE/]POD")]
+        wanted: Option<String>,
+    },
+
     /// Installs the shim and the policy modules on this node
     ///
     /// Checks the directories first. Writes each file completely before it gets its name, so that a
@@ -147,6 +160,13 @@ pub(crate) enum Command {
     /// Each check has a code, which docs/operations/doctor.md explains. Changes nothing. Exits with 5
     /// if anything keeps pods from their networks.
     Doctor(DoctorArgs),
+
+    /// Collects what a maintainer asks for into one file, without secrets
+    ///
+    /// Versions, the daemon's configuration, findings of `doctor`, policies, attachments, the last
+    /// requests, metrics, and names of confs. Lists all of it first. Leaves out tokens, passwords,
+    /// certificates, and values of keys that the daemon does not know. Needs no daemon.
+    Bundle(BundleArgs),
 
     /// Asks the daemon whether it accepts requests
     ///
@@ -195,6 +215,25 @@ pub(crate) struct ExplainPodArgs {
     /// Shows whole confs
     #[arg(long)]
     pub(crate) confs: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BundleArgs {
+    /// The file; it must not exist [default: cnidaria-NODE-TIME.tar.gz]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Only list what would be in it
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) list: bool,
+
+    /// The daemon's configuration
+    #[arg(long, value_name = "FILE", default_value = config::daemon::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+
+    /// The directory in which the runtime executes plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub(crate) bin_dir: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,11 +4,13 @@
 
 mod args;
 mod attachments;
+mod bundle;
 mod explain;
 mod forget;
 mod manual;
 mod output;
 mod policy;
+mod trace;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -118,6 +120,8 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         Command::Ready(command) => {
             return finished(node_cli::ready(command, &args.socket_dir())?);
         }
+        Command::Bundle(wanted) => bundle::bundle(args, wanted)?,
+        Command::Trace { wanted } => trace::trace(args, wanted.as_deref())?,
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {
             manual::pages(directory)?;

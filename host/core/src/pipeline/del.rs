@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::deletion::{is_of_another, is_usual, planned, reaches_all, undo_all};
 use super::dirs::Dirs;
@@ -15,6 +16,7 @@ use super::turns::{Reach, Turn, Work};
 use super::{Error, Pipeline, deferred, early_success};
 use crate::domain::entry::Entry;
 use crate::ports::Recorded;
+use crate::spans::stage;
 use crate::stages::request::PodRequest;
 
 /// Detaches everything recorded for the container. A request for an interface other than the
@@ -25,17 +27,19 @@ pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     let soon = after(pipeline.timeouts.background());
     let dirs = Dirs::of(&request.conf);
     let request = Arc::new(request);
-    let turn = match turn(pipeline, &dirs, &request, (soon, deadline)).await? {
+    let turn = turn(pipeline, &dirs, &request, (soon, deadline));
+    let turn = match stage("turn", turn).await? {
         Some(turn) => turn,
         None => return Ok(()),
     };
-    let mut deletion = {
+    let deletion = {
         let (pipeline, request) = (Arc::clone(pipeline), Arc::clone(&request));
-        Box::pin(async move {
+        async move {
             let _turn = turn;
-            delete(&pipeline, &request).await
-        })
+            stage("undo", delete(&pipeline, &request)).await
+        }
     };
+    let mut deletion = Box::pin(deletion.in_current_span());
     if let Ok(deleted) = tokio::time::timeout_at(soon, &mut deletion).await {
         return deleted;
     }

@@ -31,6 +31,11 @@ struct RequestLabels {
     code: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Export {
+    outcome: &'static str,
+}
+
 /// Labels of the network-metrics daemon's convention.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PodNetwork {
@@ -61,6 +66,8 @@ pub struct Snapshot {
     pub deferred: usize,
     /// Containers with an undo that is retried.
     pub undos: usize,
+    /// Requests that were exported as traces, by outcome; `None` unless configured.
+    pub exported: Option<[(&'static str, u64); 3]>,
     /// Pods and their networks; empty unless configured.
     pub pod_networks: Vec<PodNetwork>,
 }
@@ -74,6 +81,7 @@ pub(super) struct NodeMetrics {
     containers: Gauge,
     deferred: Gauge,
     undos: Gauge,
+    exported: Family<Export, Counter>,
     pod_networks: Family<PodNetwork, Gauge>,
 }
 
@@ -119,6 +127,11 @@ impl NodeMetrics {
                 "cnidaria_undos_pending",
                 "Containers with attachments that could not be undone and are retried",
             ),
+            exported: registered(
+                registry,
+                "cnidaria_traces_exported",
+                "Requests that were sent to the collector of traces, refused by it, or dropped from the queue",
+            ),
             pod_networks: registered(
                 registry,
                 "pod_network_name_info",
@@ -146,6 +159,10 @@ impl NodeMetrics {
                 code,
             };
             let counter = self.requests.get_or_create(&labels);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        for (outcome, count) in snapshot.exported.into_iter().flatten() {
+            let counter = self.exported.get_or_create(&Export { outcome });
             counter.inner().store(count, Ordering::Relaxed);
         }
         let set = |gauge: &Gauge<i64, AtomicI64>, count: usize| {
@@ -185,6 +202,7 @@ mod tests {
             }],
             delegates_running: 2,
             undos: 1,
+            exported: Some([("sent", 4), ("failed", 0), ("dropped", 2)]),
             ..Snapshot::default()
         });
         let version = env!("CARGO_PKG_VERSION");
@@ -201,6 +219,10 @@ mod tests {
         has(&text, "cnidaria_delegates_running 2");
         has(&text, "cnidaria_delegates_waiting 0");
         has(&text, "cnidaria_undos_pending 1");
+        has(
+            &text,
+            r#"cnidaria_traces_exported_total{outcome="dropped"} 2"#,
+        );
         assert!(!text.contains("pod_network_name_info{"), "{text}");
     }
 
