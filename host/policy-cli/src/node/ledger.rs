@@ -26,7 +26,7 @@ impl Ledger for World {
         let entries = recorded.get_mut(entry.container_id.as_str());
         for known in entries.into_iter().flatten() {
             if known.if_name == entry.if_name {
-                known.result.clone_from(&entry.result);
+                known.clone_from(entry);
             }
         }
         Ok(())
