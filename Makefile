@@ -3,6 +3,7 @@
 #   make demo   a demonstration: two networks and three policies on a private node on this machine
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
+#   make recording  records 10,000 real requests and replays them
 #   make fuzz   runs every fuzz target for three minutes
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
@@ -56,6 +57,15 @@ soak:
 	$(CARGO) build-shim
 	tests/node/enter $(target)/debug/cnidaria-soak $(load)
 	tests/fuzz/run $(seconds)
+
+.PHONY: recording
+recording: requests ?= 10000
+recording:
+	@tests/setup/install test
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) build-shim
+	$(target)/debug/test-artifacts build all
+	tests/node/enter $(target)/debug/cnidaria-recording $(requests)
 
 .PHONY: fuzz
 fuzz: seconds ?= 180
