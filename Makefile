@@ -5,6 +5,7 @@
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
 #   make collect  kills 1,000 sandboxes hard, reboots in between, and looks what is left
 #   make churn  attaches and detaches 10,000 pods while the installation is replaced 50 times
+#   make recording  records 10,000 real requests and replays them
 #   make fuzz   runs every fuzz target for three minutes
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
@@ -76,6 +77,15 @@ churn:
 	$(CARGO) build --workspace --bins
 	$(CARGO) build-shim
 	tests/node/enter $(target)/debug/cnidaria-churn $(pods) $(swaps) $(versions)
+
+.PHONY: recording
+recording: requests ?= 10000
+recording:
+	@tests/setup/install test
+	$(CARGO) build --workspace --all-targets
+	$(CARGO) build-shim
+	$(target)/debug/test-artifacts build all
+	tests/node/enter $(target)/debug/cnidaria-recording $(requests)
 
 .PHONY: fuzz
 fuzz: seconds ?= 180

@@ -8,7 +8,7 @@ import { log } from "cnidaria:policy/log@0.3.0";
 const ANNOTATION = "example.com/mtu";
 
 function read(settings) {
-  const { maxMtu, nameserver, ...unknown } = JSON.parse(settings);
+  const { maxMtu, nameserver, ...unknown } = JSON.parse(settings) ?? {};
   const [key] = Object.keys(unknown);
   if (key !== undefined) throw `unknown key "${key}"`;
   if (!Number.isInteger(maxMtu)) throw `maxMtu: expected a whole number, not ${JSON.stringify(maxMtu)}`;
@@ -34,7 +34,7 @@ export const beforeAdd = {
     const { maxMtu } = read(get());
     const wanted = request.annotation(ANNOTATION);
     if (wanted === null || attachment.isDefault()) return accept;
-    const mtu = Number(wanted);
+    const mtu = /^[0-9]+$/.test(wanted) ? Number(wanted) : NaN;
     if (!(mtu <= maxMtu)) return deny(110, `${ANNOTATION}: ${wanted} is more than ${maxMtu}`);
     try {
       attachment.setMtu(mtu);

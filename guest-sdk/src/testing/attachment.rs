@@ -218,7 +218,7 @@ impl Attachment {
         self.state.borrow().default_route.clone()
     }
 
-    /// JSON object: the arguments of all capabilities; here, of addresses, MAC and device.
+    /// JSON object: the arguments of all capabilities; here, of addresses, MAC, device and port mappings.
     pub fn runtime_config(&self) -> String {
         let state = self.state.borrow();
         let mut arguments = serde_json::Map::new();
@@ -229,6 +229,17 @@ impl Attachment {
             if let Some(value) = value {
                 arguments.insert(key.to_owned(), value.clone().into());
             }
+        }
+        if !state.port_mappings.is_empty() {
+            let mappings = state.port_mappings.iter().map(|mapping| {
+                serde_json::json!({
+                    "hostPort": mapping.host_port,
+                    "containerPort": mapping.container_port,
+                    "protocol": mapping.protocol,
+                    "hostIP": mapping.host_ip,
+                })
+            });
+            arguments.insert("portMappings".to_owned(), mappings.collect());
         }
         Value::Object(arguments).to_string()
     }

@@ -46,8 +46,30 @@ pub enum Error {
     Configuration(Vec<String>),
 }
 
-/// A loaded policy, or what is wrong, one line each.
-type Parsed = Result<Arc<Loaded>, Arc<Vec<String>>>;
+/// Why a policy does not load with replaced keys.
+#[derive(Debug)]
+pub(crate) enum Unloaded {
+    /// The configuration has faults.
+    Configuration(Vec<Fault>),
+    /// The policy or the engine refuses it.
+    Refused(String),
+}
+
+impl Unloaded {
+    /// What is wrong, in one line.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Configuration(faults) => {
+                let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
+                faults.join("; ")
+            }
+            Self::Refused(reason) => reason.clone(),
+        }
+    }
+}
+
+/// A loaded policy, or what is wrong.
+type Parsed = Result<Arc<Loaded>, Arc<Unloaded>>;
 
 /// A compiled module and the text of its configuration.
 pub(crate) struct Policy {
@@ -133,7 +155,7 @@ impl Policy {
     /// Loads the policy with some keys of its configuration replaced. The outcome is remembered.
     ///
     /// # Errors
-    /// What is wrong, one line each.
+    /// [`Unloaded`].
     pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Parsed {
         let text = self.merged(replaced)?;
         let known = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -143,27 +165,32 @@ impl Policy {
         let loaded = match Configuration::parse(&self.name(), self.file(), &text) {
             Ok(configuration) => {
                 let loaded = self.compiled.load(&configuration).await;
-                loaded.map(Arc::new).map_err(|refusal| reasons(&refusal))
+                let refused = |refusal: Refusal| {
+                    // The place is one in the settings, which have no file of their own here.
+                    let reason = refusal.to_string();
+                    let (reason, _) = explain::without_place(&reason, "");
+                    Arc::new(Unloaded::Refused(reason.to_owned()))
+                };
+                loaded.map(Arc::new).map_err(refused)
             }
-            Err(faults) => Err(Arc::new(faults.iter().map(Fault::to_string).collect())),
+            Err(faults) => Err(Arc::new(Unloaded::Configuration(faults))),
         };
         known().insert(text, loaded.clone());
         loaded
     }
 
-    fn merged(&self, replaced: &Map<String, Value>) -> Result<String, Arc<Vec<String>>> {
+    fn merged(&self, replaced: &Map<String, Value>) -> Result<String, Arc<Unloaded>> {
         if replaced.is_empty() {
             return Ok(self.text.clone());
         }
-        let mut members: Map<String, Value> = serde_json::from_str(&self.text)
-            .map_err(|error| Arc::new(vec![format!("{}: {error}", self.file().display())]))?;
+        let mut members: Map<String, Value> =
+            serde_json::from_str(&self.text).map_err(|error| {
+                let reason = format!("{}: {error}", self.file().display());
+                Arc::new(Unloaded::Refused(reason))
+            })?;
         members.extend(replaced.clone());
         Ok(Value::Object(members).to_string())
     }
-}
-
-fn reasons(refusal: &Refusal) -> Arc<Vec<String>> {
-    Arc::new(vec![refusal.to_string()])
 }
 
 /// Reads a file of bounded size.

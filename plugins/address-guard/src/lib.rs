@@ -54,9 +54,10 @@ impl Policy for AddressGuard {
     }
 }
 
-impl Select for AddressGuard {
-    fn select(&self, request: &Request, networks: &Selections) -> Verdict {
-        for selection in networks.all() {
+/// Sees the addresses that pod and policies ask for, before a network is looked up.
+impl ValidateSelections for AddressGuard {
+    fn validate_selections(&self, request: &Request, networks: &Selections) -> Verdict {
+        for selection in networks.default().into_iter().chain(networks.all()) {
             let network = format!("{}/{}", selection.namespace, selection.name);
             self.check(request, &network, &selection.ips)?;
             self.check_args(request, &network, selection.cni_args.as_deref())?;
@@ -65,13 +66,16 @@ impl Select for AddressGuard {
     }
 }
 
-/// Checked again: another policy may have requested an address since, and the default network has
-/// no selection.
-impl BeforeAdd for AddressGuard {
-    fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
-        let network = attachment.network();
-        self.check(request, &network, &attachment.ips())?;
-        self.check_args(request, &network, attachment.cni_args().as_deref())
+/// Checked again: a policy may have requested an address since, and a network that is attached to a
+/// running pod has no selection.
+impl ValidatePlan for AddressGuard {
+    fn validate_plan(&self, request: &Request, plan: &Plan) -> Verdict {
+        for attachment in plan.iter() {
+            let network = attachment.network();
+            self.check(request, &network, &attachment.ips())?;
+            self.check_args(request, &network, attachment.cni_args().as_deref())?;
+        }
+        Ok(())
     }
 }
 
@@ -141,4 +145,4 @@ fn address(text: &str) -> Option<IpAddr> {
     ip.parse().ok()
 }
 
-cnidaria_guest::export!(AddressGuard: select, before_add);
+cnidaria_guest::export!(AddressGuard: validate_selections, validate_plan);

@@ -27,17 +27,27 @@ fn storage() -> Attachment {
     Attachment::new("team-a/storage", "net1", r#"{"type":"macvlan"}"#)
 }
 
+/// A plan with the default network and another one.
+fn plan(attachment: Attachment) -> Plan {
+    let default = Attachment::new("default", "eth0", r#"{"type":"bridge"}"#).as_default();
+    Plan::new(
+        [default, attachment]
+            .map(|one| (one, Outcome::new()))
+            .into(),
+    )
+}
+
 #[test]
 fn namespace_gets_only_its_own_addresses() {
     let check = |namespace: &str, ips: &[&str], expected: Result<(), u32>| {
         let request = Request::add(namespace, "web-1");
         let selected = policy()
-            .select(&request, &selections(ips))
+            .validate_selections(&request, &selections(ips))
             .map_err(|denial| denial.code);
         assert_eq!(selected, expected, "{namespace} {ips:?}");
         let attachment = storage().with_ips(ips);
         let added = policy()
-            .before_add(&request, &attachment, &Plan::default())
+            .validate_plan(&request, &plan(attachment))
             .map_err(|denial| denial.code);
         assert_eq!(added, expected, "{namespace} {ips:?}");
     };
@@ -60,11 +70,26 @@ fn a_star_stands_for_all_other_namespaces() {
     let policy: AddressGuard =
         testing::configure(r#"{"namespaces":{"team-b":[],"*":["10.0.0.0/8"]}}"#).unwrap();
     policy
-        .select(&Request::add("team-z", "p"), &selections(&["10.9.9.9"]))
+        .validate_selections(&Request::add("team-z", "p"), &selections(&["10.9.9.9"]))
         .unwrap();
     policy
-        .select(&Request::add("team-b", "p"), &selections(&["10.9.9.9"]))
+        .validate_selections(&Request::add("team-b", "p"), &selections(&["10.9.9.9"]))
         .unwrap_err();
+}
+
+#[test]
+fn the_default_network_counts_as_well() {
+    let check = |ip: &str, is_allowed: bool| {
+        let default = Selection {
+            ips: vec![ip.to_owned()],
+            ..Selection::new("team-a", "storage")
+        };
+        let networks = Selections::new(Vec::new()).with_default(default);
+        let verdict = policy().validate_selections(&Request::add("team-a", "p"), &networks);
+        assert_eq!(verdict.is_ok(), is_allowed, "{ip}");
+    };
+    check("10.20.1.2/24", true);
+    check("10.21.1.2/24", false);
 }
 
 #[test]
@@ -75,9 +100,9 @@ fn addresses_in_cni_args_count_as_well() {
             cni_args: Some(args.to_owned()),
             ..Selection::new("team-a", "storage")
         };
-        let selected = policy().select(&request, &Selections::new(vec![selection]));
+        let selected = policy().validate_selections(&request, &Selections::new(vec![selection]));
         assert_eq!(selected.map_err(|denial| denial.code), expected, "{args}");
-        let added = policy().before_add(&request, &storage().with_cni_args(args), &Plan::default());
+        let added = policy().validate_plan(&request, &plan(storage().with_cni_args(args)));
         assert_eq!(added.map_err(|denial| denial.code), expected, "{args}");
     };
     check(r#"{"ips":["10.20.1.2/24"]}"#, Ok(()));
@@ -93,10 +118,9 @@ fn addresses_in_cni_args_count_as_well() {
 #[test]
 fn a_denial_says_who_what_and_where() {
     let denial = policy()
-        .before_add(
+        .validate_plan(
             &Request::add("team-a", "web-1"),
-            &storage().with_ips(&["192.0.2.1"]),
-            &Plan::default(),
+            &plan(storage().with_ips(&["192.0.2.1"])),
         )
         .unwrap_err();
     assert_eq!(

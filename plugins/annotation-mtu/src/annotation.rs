@@ -46,17 +46,31 @@ impl Requests {
         Ok(Self(requests))
     }
 
+    /// The targets that name none of these attachments, each a network and an interface.
+    pub(crate) fn unmatched<'a>(
+        &'a self,
+        attachments: &'a [(String, String)],
+    ) -> impl Iterator<Item = &'a str> {
+        let targets = self.0.iter().map(|(target, _)| target.as_str());
+        targets.filter(|target| {
+            let mut all = attachments.iter();
+            !all.any(|(network, if_name)| names(network, if_name).contains(target))
+        })
+    }
+
     /// The MTU of an attachment: by interface, else by `namespace/name`, else by name.
     pub(crate) fn mtu_of(&self, network: &str, if_name: &str) -> Option<u32> {
-        let name = network.rsplit('/').next();
-        [Some(if_name), Some(network), name]
-            .into_iter()
-            .flatten()
-            .find_map(|wanted| {
-                let (_, mtu) = self.0.iter().find(|(target, _)| target == wanted)?;
-                Some(*mtu)
-            })
+        names(network, if_name).into_iter().find_map(|wanted| {
+            let (_, mtu) = self.0.iter().find(|(target, _)| target == wanted)?;
+            Some(*mtu)
+        })
     }
+}
+
+/// The targets that mean an attachment, the most specific one first.
+fn names<'a>(network: &'a str, if_name: &'a str) -> [&'a str; 3] {
+    let name = network.rsplit('/').next().unwrap_or(network);
+    [if_name, network, name]
 }
 
 #[cfg(test)]
@@ -74,6 +88,16 @@ mod tests {
         assert_eq!(requests.mtu_of("team-a/storage", "net2"), Some(2));
         assert_eq!(requests.mtu_of("team-b/storage", "net2"), Some(1));
         assert_eq!(requests.mtu_of("team-b/other", "net2"), None);
+    }
+
+    #[test]
+    fn targets_without_an_attachment_are_found() {
+        let requests = parsed("net1=1, storage=2, team-b/storage=3, stroage=4, net7=5");
+        let attachments = [("default", "eth0"), ("team-a/storage", "net1")];
+        let attachments =
+            attachments.map(|(network, if_name)| (network.to_owned(), if_name.to_owned()));
+        let unmatched: Vec<&str> = requests.unmatched(&attachments).collect();
+        assert_eq!(unmatched, ["team-b/storage", "stroage", "net7"]);
     }
 
     #[test]

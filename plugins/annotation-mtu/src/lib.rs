@@ -68,7 +68,7 @@ impl Policy for AnnotationMtu {
 }
 
 impl BeforeAdd for AnnotationMtu {
-    fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
+    fn before_add(&self, request: &Request, attachment: &Attachment, plan: &Plan) -> Verdict {
         let Settings {
             min,
             max,
@@ -79,6 +79,10 @@ impl BeforeAdd for AnnotationMtu {
         };
         let requests = Requests::parse(&text)
             .map_err(|error| Denial::new(code::MALFORMED, format!("annotation {key}: {error}")))?;
+        // Once for each pod; a network that is attached to a running pod says nothing of the others.
+        if attachment.is_default() {
+            report_unmatched(request, key, &requests, plan);
+        }
         let (network, if_name) = (attachment.network(), attachment.if_name());
         let Some(mtu) = requests.mtu_of(&network, &if_name) else {
             return Ok(());
@@ -96,6 +100,19 @@ impl BeforeAdd for AnnotationMtu {
                 format!("cannot set MTU {mtu} on {if_name}: {reason}"),
             )
         })
+    }
+}
+
+/// Reports the targets that the pod does not have, which are probably misspelt.
+fn report_unmatched(request: &Request, key: &str, requests: &Requests, plan: &Plan) {
+    let attachments = plan.iter().map(|one| (one.network(), one.if_name()));
+    let attachments: Vec<(String, String)> = attachments.collect();
+    for target in requests.unmatched(&attachments) {
+        let message = format!(
+            "annotation {key} names {target:?}, which is not an interface or network of the pod"
+        );
+        let finding = Finding::warning("mtu-target", message).with("annotation", key);
+        request.report(&finding.with("target", target));
     }
 }
 

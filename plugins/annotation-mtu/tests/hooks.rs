@@ -56,6 +56,24 @@ fn other_attachments_are_left_alone() {
 }
 
 #[test]
+fn misspelt_targets_are_reported_once() {
+    let default = Attachment::new("default", "eth0", CONF).as_default();
+    let both = [default.clone(), storage()];
+    let plan = Plan::new(both.clone().map(|one| (one, Outcome::new())).into());
+    let request = pod("net1=1400,net7=1400");
+    for attachment in both {
+        policy("{}")
+            .before_add(&request, &attachment, &plan)
+            .unwrap();
+    }
+    let [finding] = &request.findings()[..] else {
+        panic!("{:?}", request.findings());
+    };
+    assert_eq!(finding.code, "mtu-target");
+    assert!(finding.message.contains("\"net7\""), "{}", finding.message);
+}
+
+#[test]
 fn out_of_range_mtu_denial_states_the_range() {
     let check = |mtu: u32, allowed: bool| {
         let attachment = storage();

@@ -1,5 +1,7 @@
 //! Runs recorded hooks of a policy natively, with the SDK's structs in place of the host.
 
+mod guest;
 mod native;
+mod shown;
 
-pub use native::{Done, Hooks, component, native};
+pub use native::{Done, Found, Hooks, Native, component};

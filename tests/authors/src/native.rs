@@ -1,38 +1,86 @@
 //! One hook call: what the component did with it, and what the same policy does natively.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
 use cnidaria_guest::prelude::*;
-use cnidaria_guest::{Bandwidth, Command, EditErrorKind, IfInfo, IpConfig, PortMapping, Route};
+use cnidaria_guest::testing;
 use policy_engine::record::{Answer, Call, Offered, Turn};
-use policy_engine::{RequestFacts, Severity};
-use serde_json::{Value, json};
+use policy_engine::{RequestFacts, Severity as Recorded};
+use serde_json::Value;
+
+use crate::{guest, shown};
 
 /// What a policy did in one call, in a form that both sides have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Done {
     /// The code and message of its denial.
     pub denial: Option<(u32, String)>,
-    /// The value after its edits; null if it denies.
+    /// The value after its edits; null if it denies, or cannot edit.
     pub value: Value,
-    /// Severity, code and message of its findings.
-    pub findings: Vec<(bool, String, String)>,
+    /// Its findings.
+    pub findings: Vec<Found>,
 }
 
-/// A before-add hook.
-type BeforeAddHook<P> = fn(&P, &Request, &Attachment, &Plan) -> Verdict;
-/// An after-add hook.
-type AfterAddHook<P> = fn(&P, &Request, &Attachment, &Outcome) -> Verdict;
+/// A finding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whether it is a warning.
+    pub is_warning: bool,
+    /// Its code.
+    pub code: String,
+    /// Its text.
+    pub message: String,
+    /// Its fields.
+    pub fields: Vec<(String, String)>,
+}
 
-/// Calls a policy's hooks. A hook that the policy does not have is `None`.
-#[derive(Debug)]
+type OnSelections<P> = fn(&P, &Request, &Selections) -> Verdict;
+type OnPlan<P> = fn(&P, &Request, &Plan) -> Verdict;
+type OnAttachment<P> = fn(&P, &Request, &Attachment, &Plan) -> Verdict;
+type OnOutcome<P> = fn(&P, &Request, &Attachment, &Outcome) -> Verdict;
+type OnResult<P> = fn(&P, &Request, &Plan, &Outcome) -> Verdict;
+type OnFailure<P> = fn(&P, &Request, &Plan, &Failure) -> Vec<Finding>;
+type OnDel<P> = fn(&P, &Request, &Attachment, &Outcome) -> Vec<Finding>;
+
+/// A policy's hooks. One that the policy does not have is `None`.
 pub struct Hooks<P> {
     /// The select hook.
-    pub select: Option<fn(&P, &Request, &Selections) -> Verdict>,
+    pub select: Option<OnSelections<P>>,
+    /// The validate-selections hook.
+    pub validate_selections: Option<OnSelections<P>>,
     /// The before-add hook.
-    pub before_add: Option<BeforeAddHook<P>>,
+    pub before_add: Option<OnAttachment<P>>,
+    /// The validate-plan hook.
+    pub validate_plan: Option<OnPlan<P>>,
     /// The after-add hook.
-    pub after_add: Option<AfterAddHook<P>>,
+    pub after_add: Option<OnOutcome<P>>,
+    /// The validate-result hook.
+    pub validate_result: Option<OnResult<P>>,
+    /// The add-failed hook.
+    pub add_failed: Option<OnFailure<P>>,
+    /// The del hook.
+    pub del: Option<OnDel<P>>,
+}
+
+impl<P> Default for Hooks<P> {
+    fn default() -> Self {
+        Self {
+            select: None,
+            validate_selections: None,
+            before_add: None,
+            validate_plan: None,
+            after_add: None,
+            validate_result: None,
+            add_failed: None,
+            del: None,
+        }
+    }
+}
+
+impl<P> fmt::Debug for Hooks<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks").finish_non_exhaustive()
+    }
 }
 
 /// What the component did.
@@ -43,261 +91,153 @@ pub fn component(call: &Call, turn: &Turn) -> Done {
         Answer::Deny { code, message } => Some((*code, message.clone())),
         Answer::Failed { reason, .. } => Some((0, reason.clone())),
     };
-    let findings = turn.findings.iter().map(|finding| {
-        let is_warning = finding.severity == Severity::Warning;
-        (is_warning, finding.code.clone(), finding.message.clone())
+    let findings = turn.findings.iter().map(|finding| Found {
+        is_warning: finding.severity == Recorded::Warning,
+        code: finding.code.clone(),
+        message: finding.message.clone(),
+        fields: finding.fields.clone(),
     });
     Done {
         value: match denial {
             Some(_) => Value::Null,
-            None => value(after),
+            None => shown::offered(after),
         },
         denial,
         findings: findings.collect(),
     }
 }
 
-/// What the policy does natively, where the host refuses edits for this reason, if one is given; `None`
-/// for a hook that is not one of [`Hooks`].
-pub fn native<P>(
-    policy: &P,
-    hooks: &Hooks<P>,
-    (facts, call): (&RequestFacts, &Call),
-    refusal: Option<&str>,
-) -> Option<Done> {
-    let refusal = refusal.map(|reason| EditError::new(EditErrorKind::Invalid, reason));
-    let request = request(facts);
-    let (verdict, value) = match &call.offered {
-        Offered::Select(networks) => {
-            let selections = networks.others.iter();
-            let selections = selections.map(|slot| selection(&slot.selection));
-            let mut selections = Selections::new(selections.collect());
-            if let Some(default) = &networks.default {
-                selections = selections.with_default(selection(default));
+/// The same policy in native form, for the calls of one request.
+#[derive(Debug)]
+pub struct Native<'a, P> {
+    policy: &'a P,
+    hooks: &'a Hooks<P>,
+    facts: &'a RequestFacts,
+    /// The attachments of before-add: the earlier ones as policies left them.
+    planned: Vec<policy_engine::PolicyAttachment>,
+    position: usize,
+}
+
+impl<'a, P> Native<'a, P> {
+    /// Nothing was called yet.
+    pub fn new(policy: &'a P, hooks: &'a Hooks<P>, facts: &'a RequestFacts) -> Self {
+        Self {
+            policy,
+            hooks,
+            facts,
+            planned: Vec::new(),
+            position: 0,
+        }
+    }
+
+    /// What the policy does, where the host refuses edits for the reason that the component's denial
+    /// has, if it has one; `None` for a hook that is not one of [`Hooks`].
+    pub fn call(&mut self, call: &Call, component: &Done) -> Option<Done> {
+        if let Offered::BeforeAdd(offered, _, later) = &call.offered {
+            if self.planned.is_empty() || !later.is_empty() {
+                self.planned = [&[offered.clone()], &later[..]].concat();
+                self.position = 0;
+            } else {
+                self.position += 1;
             }
-            let verdict = hooks.select?(policy, &request, &selections);
-            let all = selections.all();
-            let shown = all.iter().map(|one| {
-                json!({
-                    "network": format!("{}/{}", one.namespace, one.name),
-                    "ifName": one.if_name,
-                    "ips": one.ips,
-                    "mac": one.mac,
-                })
-            });
-            (verdict, Value::Array(shown.collect()))
         }
-        Offered::BeforeAdd(offered, ..) => {
-            let mut attachment = attachment(offered);
-            if let Some(refusal) = refusal {
-                attachment = attachment.refusing(refusal);
+        // The SDK's structs refuse no edit by themselves: the host's reason is the denial, or is behind
+        // the policy's own words.
+        let reason = component.denial.as_ref().map(|(_, message)| &**message);
+        let behind = reason.and_then(|reason| Some(reason.split_once(": ")?.1));
+        let before = testing::host(|host| host.state.clone());
+        let mut first = None;
+        for refusal in [None, reason, behind] {
+            testing::host(|host| host.state.clone_from(&before));
+            let refusal = refusal.map(|reason| EditError::new(EditErrorKind::Invalid, reason));
+            let done = self.once(&call.offered, refusal)?;
+            if done == *component {
+                first = Some(done);
+                break;
             }
-            let plan = Plan::new(vec![(attachment.clone(), Outcome::new())]);
-            let verdict = hooks.before_add?(policy, &request, &attachment, &plan);
-            let value = json!({
-                "ifName": attachment.if_name(),
-                "conf": parsed(&attachment.conf()),
-                "ips": attachment.ips(),
-                "mac": attachment.mac(),
-                "cniArgs": attachment.cni_args().map(|args| parsed(&args)),
-            });
-            (verdict, value)
+            first.get_or_insert(done);
         }
-        Offered::AfterAdd(offered, result) => {
-            let mut outcome = outcome(&parsed(result.result.get()));
-            if let Some(refusal) = refusal {
-                outcome = outcome.refusing(refusal);
+        let left = call.left.as_ref().unwrap_or(&call.offered);
+        if let (Offered::BeforeAdd(left, ..), Some(planned)) =
+            (left, self.planned.get_mut(self.position))
+        {
+            planned.clone_from(left);
+        }
+        first
+    }
+
+    fn once(&self, offered: &Offered, refusal: Option<EditError>) -> Option<Done> {
+        let (policy, hooks) = (self.policy, self.hooks);
+        let request = guest::request(self.facts);
+        let mut findings = Vec::new();
+        let mut value = Value::Null;
+        let verdict = match offered {
+            Offered::Select(networks) => {
+                let selections = guest::selections(networks);
+                let verdict = hooks.select?(policy, &request, &selections);
+                value = shown::selections(&selections);
+                verdict
             }
-            let verdict = hooks.after_add?(policy, &request, &attachment(offered), &outcome);
-            let dns = outcome.dns();
-            let dns = json!({
-                "nameservers": dns.nameservers,
-                "domain": dns.domain,
-                "search": dns.search,
-                "options": dns.options,
-            });
-            let ips: Vec<String> = outcome.ips().into_iter().map(|ip| ip.address).collect();
-            let tags: BTreeMap<String, String> = outcome.tags().into_iter().collect();
-            (verdict, json!({"dns": dns, "ips": ips, "tags": tags}))
-        }
-        _ => return None,
-    };
-    let denial = verdict.err().map(|denial| (denial.code, denial.message));
-    let findings = request.findings().into_iter().map(|finding| {
-        let is_warning = matches!(finding.severity, cnidaria_guest::Severity::Warning);
-        (is_warning, finding.code, finding.message)
-    });
-    Some(Done {
-        value: match denial {
-            Some(_) => Value::Null,
-            None => value,
-        },
-        denial,
-        findings: findings.collect(),
-    })
-}
-
-/// What [`native`] shows of a value.
-fn value(offered: &Offered) -> Value {
-    match offered {
-        Offered::Select(networks) => {
-            let shown = networks.others.iter().map(|slot| {
-                let one = &slot.selection;
-                json!({
-                    "network": format!("{}/{}", one.namespace, one.name),
-                    "ifName": one.if_name,
-                    "ips": one.ips,
-                    "mac": one.mac,
-                })
-            });
-            Value::Array(shown.collect())
-        }
-        Offered::BeforeAdd(attachment, ..) => json!({
-            "ifName": attachment.if_name,
-            "conf": parsed(&attachment.conf.to_string()),
-            "ips": attachment.ips,
-            "mac": attachment.mac,
-            "cniArgs": attachment.cni_args.as_ref().map(|args| parsed(&args.to_string())),
-        }),
-        Offered::AfterAdd(_, outcome) => {
-            let result = parsed(outcome.result.get());
-            let list = |key: &str| {
-                let value = result.pointer(key).cloned();
-                value.unwrap_or_else(|| json!([]))
-            };
-            let ips = result.pointer("/ips").and_then(Value::as_array);
-            let ips: Vec<&Value> = ips
-                .into_iter()
-                .flatten()
-                .filter_map(|ip| ip.get("address"))
-                .collect();
-            let dns = json!({
-                "nameservers": list("/dns/nameservers"),
-                "domain": result.pointer("/dns/domain"),
-                "search": list("/dns/search"),
-                "options": list("/dns/options"),
-            });
-            json!({"dns": dns, "ips": ips, "tags": outcome.tags})
-        }
-        _ => Value::Null,
-    }
-}
-
-fn parsed(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
-}
-
-fn request(facts: &RequestFacts) -> Request {
-    let pod = facts.pod.as_ref();
-    let namespace = pod.map(|pod| pod.namespace.as_str()).unwrap_or_default();
-    let name = pod.map(|pod| pod.name.as_str()).unwrap_or_default();
-    let command = match facts.command {
-        policy_engine::Command::Add => Command::Add,
-        policy_engine::Command::Del => Command::Del,
-        policy_engine::Command::Check => Command::Check,
-        policy_engine::Command::Gc => Command::Gc,
-        policy_engine::Command::Status | policy_engine::Command::Version => Command::Status,
-    };
-    let mut request = Request::new(command, namespace, name).with_node_name(&facts.node_name);
-    for (key, value) in &facts.annotations {
-        request = request.with_annotation(key, value);
-    }
-    for (key, value) in &facts.labels {
-        request = request.with_label(key, value);
-    }
-    request
-}
-
-fn selection(given: &policy_engine::Selection) -> Selection {
-    Selection {
-        if_name: given.if_name.clone(),
-        ips: given.ips.clone(),
-        mac: given.mac.clone(),
-        infiniband_guid: given.infiniband_guid.clone(),
-        bandwidth: given.bandwidth.map(|given| Bandwidth {
-            ingress_rate: given.ingress_rate,
-            ingress_burst: given.ingress_burst,
-            egress_rate: given.egress_rate,
-            egress_burst: given.egress_burst,
-        }),
-        port_mappings: given
-            .port_mappings
-            .iter()
-            .map(|given| PortMapping {
-                host_port: given.host_port,
-                container_port: given.container_port,
-                protocol: given.protocol().to_owned(),
-                host_ip: given.host_ip.clone(),
-            })
-            .collect(),
-        default_route: given.default_route.clone(),
-        cni_args: given.cni_args.as_ref().map(ToString::to_string),
-        ..Selection::new(&given.namespace, &given.name)
-    }
-}
-
-fn attachment(given: &policy_engine::PolicyAttachment) -> Attachment {
-    let ips: Vec<&str> = given.ips.iter().map(String::as_str).collect();
-    let conf = given.conf.to_string();
-    let mut attachment = Attachment::new(&given.network, &given.if_name, &conf).with_ips(&ips);
-    if given.is_default {
-        attachment = attachment.as_default();
-    }
-    if let Some(mac) = &given.mac {
-        attachment = attachment.with_mac(mac);
-    }
-    if let Some(args) = &given.cni_args {
-        attachment = attachment.with_cni_args(&args.to_string());
-    }
-    attachment
-}
-
-fn outcome(result: &Value) -> Outcome {
-    let list = |pointer: &str| {
-        let list = result.pointer(pointer).and_then(Value::as_array);
-        list.cloned().unwrap_or_default()
-    };
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let number = |value: &Value, key: &str| {
-        let number = value.get(key).and_then(Value::as_u64);
-        number.and_then(|number| u32::try_from(number).ok())
-    };
-    let texts = |pointer: &str| {
-        let list = list(pointer).into_iter();
-        list.filter_map(|value| value.as_str().map(str::to_owned))
-            .collect()
-    };
-    let interfaces = list("/interfaces").into_iter().map(|value| IfInfo {
-        name: text(&value, "name").unwrap_or_default(),
-        mac: text(&value, "mac"),
-        mtu: number(&value, "mtu"),
-        sandbox: text(&value, "sandbox"),
-        socket_path: text(&value, "socketPath"),
-        pci_id: text(&value, "pciID"),
-    });
-    let ips = list("/ips").into_iter().map(|value| IpConfig {
-        address: text(&value, "address").unwrap_or_default(),
-        gateway: text(&value, "gateway"),
-        if_index: number(&value, "interface"),
-    });
-    let routes = list("/routes").into_iter().map(|value| Route {
-        dst: text(&value, "dst").unwrap_or_default(),
-        gw: text(&value, "gw"),
-        mtu: number(&value, "mtu"),
-        adv_mss: number(&value, "advmss"),
-        priority: number(&value, "priority"),
-        table: number(&value, "table"),
-        scope: number(&value, "scope"),
-    });
-    let domain = result.pointer("/dns/domain").and_then(Value::as_str);
-    Outcome::new()
-        .with_interfaces(interfaces.collect())
-        .with_ips(ips.collect())
-        .with_routes(routes.collect())
-        .with_dns(Dns {
-            nameservers: texts("/dns/nameservers"),
-            domain: domain.map(str::to_owned),
-            search: texts("/dns/search"),
-            options: texts("/dns/options"),
+            Offered::ValidateSelections(networks) => {
+                hooks.validate_selections?(policy, &request, &guest::selections(networks))
+            }
+            Offered::BeforeAdd(offered, ..) => {
+                let mut attachment = guest::attachment(offered);
+                if let Some(refusal) = refusal {
+                    attachment = attachment.refusing(refusal);
+                }
+                let plan = guest::plan(&self.planned, &[]);
+                let verdict = hooks.before_add?(policy, &request, &attachment, &plan);
+                value = shown::attachment(&attachment);
+                verdict
+            }
+            Offered::ValidatePlan(plan) => {
+                hooks.validate_plan?(policy, &request, &guest::plan(plan, &[]))
+            }
+            Offered::AfterAdd(offered, result) => {
+                let mut outcome = guest::outcome(result);
+                if let Some(refusal) = refusal {
+                    outcome = outcome.refusing(refusal);
+                }
+                let attachment = guest::attachment(offered);
+                let verdict = hooks.after_add?(policy, &request, &attachment, &outcome);
+                value = shown::outcome(&outcome);
+                verdict
+            }
+            Offered::ValidateResult(plan, result, statuses) => {
+                let plan = guest::plan(plan, statuses);
+                hooks.validate_result?(policy, &request, &plan, &guest::outcome(result))
+            }
+            Offered::AddFailed(plan, why) => {
+                let (plan, why) = (guest::plan(plan, &[]), guest::failure(why));
+                findings = hooks.add_failed?(policy, &request, &plan, &why);
+                Ok(())
+            }
+            Offered::Del(attachment, stored) => {
+                let (attachment, stored) = (guest::attachment(attachment), guest::outcome(stored));
+                findings = hooks.del?(policy, &request, &attachment, &stored);
+                Ok(())
+            }
+            _ => return None,
+        };
+        let denial = verdict.err().map(|denial| (denial.code, denial.message));
+        let findings = request.findings().into_iter().chain(findings);
+        Some(Done {
+            value: match denial {
+                Some(_) => Value::Null,
+                None => value,
+            },
+            denial,
+            findings: findings.map(found).collect(),
         })
+    }
+}
+
+fn found(finding: Finding) -> Found {
+    Found {
+        is_warning: matches!(finding.severity, Severity::Warning),
+        code: finding.code,
+        message: finding.message,
+        fields: finding.fields,
+    }
 }

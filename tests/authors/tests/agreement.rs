@@ -1,92 +1,122 @@
-//! The policies that ship do the same natively as in the sandbox, in every case of their suites.
+//! Policies do the same natively as in the sandbox, in every case of their suites.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use address_guard::AddressGuard;
 use annotation_mtu::AnnotationMtu;
-use authors::{Hooks, component, native};
+use authors::{Hooks, Native, component};
 use cnidaria_guest::prelude::*;
-use cnidaria_guest::testing;
+use cnidaria_guest::testing::{self, host};
 use dns_inject::DnsInject;
+use policy_cli::RecordedCase;
+use rules::Rules;
 
-/// Compares each hook call of each case. Returns the number of calls.
-fn agree<P: Policy>(name: &str, hooks: &Hooks<P>) -> usize {
-    let plugins = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins"));
-    let cases = plugins.join(name).join("tests/cases/cases.yaml");
-    let module = test_artifacts::guest(name);
-    let cases = policy_cli::recorded(&cases, &module).unwrap();
-    assert!(cases.len() >= 20, "{name} has {} cases", cases.len());
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// The files of a suite.
+fn suite(project: &str) -> Vec<PathBuf> {
+    let dir = Path::new(ROOT).join(project).join("tests/cases");
+    let files = fs::read_dir(dir).unwrap();
+    files.map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Compares each hook call of a case. Returns the number of calls.
+fn agree<P: Policy>(case: &RecordedCase, hooks: &Hooks<P>) -> usize {
+    host(|host| {
+        host.namespace_labels.clone_from(&case.namespace_labels);
+        host.state.clone_from(&case.state);
+    });
+    let policy = testing::configure::<P>(&case.settings);
+    if case.requests.is_empty() {
+        // The component refuses these settings, or the case makes no request that it sees.
+        return 0;
+    }
+    let policy = policy.unwrap_or_else(|reason| panic!("{}: {reason}", case.name));
     let mut calls = 0;
-    for case in cases {
-        let policy = testing::configure::<P>(&case.settings);
-        if case.requests.is_empty() {
-            // The component refuses these settings, or the case makes no request that it sees.
-            continue;
-        }
-        let policy = policy.unwrap_or_else(|reason| panic!("{}: {reason}", case.name));
-        for request in &case.requests {
-            for call in &request.calls {
-                let [turn] = call.turns.as_slice() else {
-                    continue;
-                };
-                let title = format!("{name}: {} ({})", case.name, call.hook);
-                let call_natively = |refusal| {
-                    let natively = native(&policy, hooks, (&request.facts, call), refusal);
-                    natively.unwrap_or_else(|| panic!("{title}: not a hook"))
-                };
-                let component = component(call, turn);
-                let mut natively = call_natively(None);
-                // The SDK's structs refuse no edit by themselves: the host's reason is behind the
-                // policy's own words.
-                if let (None, Some((_, message))) = (&natively.denial, &component.denial) {
-                    let (_, reason) = message.split_once(": ").unwrap_or_default();
-                    natively = call_natively(Some(reason));
-                }
-                assert_eq!(natively, component, "{title}");
-                calls += 1;
-            }
+    for request in &case.requests {
+        let mut native = Native::new(&policy, hooks, &request.facts);
+        for call in &request.calls {
+            let [turn] = call.turns.as_slice() else {
+                continue;
+            };
+            let title = format!("{} ({})", case.name, call.hook);
+            let component = component(call, turn);
+            let natively = native.call(call, &component);
+            let natively = natively.unwrap_or_else(|| panic!("{title}: not a hook"));
+            assert_eq!(natively, component, "{title}");
+            calls += 1;
         }
     }
     calls
 }
 
+/// Compares all cases of a suite. Returns their number, and that of the calls.
+fn all_agree<P: Policy>(module: &str, suite: &[PathBuf], hooks: &Hooks<P>) -> (usize, usize) {
+    let module = test_artifacts::guest(module);
+    let (mut cases, mut calls) = (0, 0);
+    for file in suite {
+        for case in policy_cli::recorded(file, &module).unwrap() {
+            cases += 1;
+            calls += agree(&case, hooks);
+        }
+    }
+    (cases, calls)
+}
+
 #[test]
 fn address_guard_agrees_with_its_component() {
-    let calls = agree::<AddressGuard>(
-        "address-guard",
-        &Hooks {
-            select: Some(Select::select),
-            before_add: Some(BeforeAdd::before_add),
-            after_add: None,
-        },
-    );
-    assert!(calls >= 30, "{calls}");
+    let hooks = Hooks {
+        validate_selections: Some(ValidateSelections::validate_selections),
+        validate_plan: Some(ValidatePlan::validate_plan),
+        ..Hooks::<AddressGuard>::default()
+    };
+    let (cases, calls) = all_agree("address-guard", &suite("plugins/address-guard"), &hooks);
+    assert!(cases >= 20 && calls >= 30, "{cases} cases, {calls} calls");
 }
 
 #[test]
 fn annotation_mtu_agrees_with_its_component() {
-    let calls = agree::<AnnotationMtu>(
-        "annotation-mtu",
-        &Hooks {
-            select: None,
-            before_add: Some(BeforeAdd::before_add),
-            after_add: None,
-        },
-    );
-    assert!(calls >= 30, "{calls}");
+    let hooks = Hooks {
+        before_add: Some(BeforeAdd::before_add),
+        ..Hooks::<AnnotationMtu>::default()
+    };
+    let (cases, calls) = all_agree("annotation-mtu", &suite("plugins/annotation-mtu"), &hooks);
+    assert!(cases >= 20 && calls >= 30, "{cases} cases, {calls} calls");
 }
 
 #[test]
 fn dns_inject_agrees_with_its_component() {
-    let calls = agree::<DnsInject>(
-        "dns-inject",
-        &Hooks {
-            select: None,
-            before_add: None,
-            after_add: Some(AfterAdd::after_add),
-        },
-    );
-    assert!(calls >= 30, "{calls}");
+    let hooks = Hooks {
+        after_add: Some(AfterAdd::after_add),
+        ..Hooks::<DnsInject>::default()
+    };
+    let (cases, calls) = all_agree("dns-inject", &suite("plugins/dns-inject"), &hooks);
+    assert!(cases >= 20 && calls >= 30, "{cases} cases, {calls} calls");
+}
+
+#[test]
+fn each_rule_agrees_with_its_component() {
+    let hooks = Hooks::<Rules> {
+        select: Some(Select::select),
+        validate_selections: Some(ValidateSelections::validate_selections),
+        before_add: Some(BeforeAdd::before_add),
+        validate_plan: Some(ValidatePlan::validate_plan),
+        after_add: Some(AfterAdd::after_add),
+        validate_result: Some(ValidateResult::validate_result),
+        add_failed: Some(AddFailed::add_failed),
+        del: Some(Del::del),
+    };
+    let suites = suite("tests/policies/guests/rules");
+    assert!(suites.len() >= 12, "{suites:?}");
+    for suite in suites {
+        let name = suite.display().to_string();
+        let (cases, calls) = all_agree("rules", &[suite], &hooks);
+        assert!(
+            cases >= 3 && calls >= 6,
+            "{name}: {cases} cases, {calls} calls"
+        );
+    }
 }

@@ -7,7 +7,9 @@
 )]
 
 use policy_engine::{Cause, Command, Hook, LoadState};
-use policy_tests::{Policies, add, answer, cluster, conf_at, facts, only, selection, storage};
+use policy_tests::{
+    Policies, add, answer, cluster, conf_at, facts, only, selection, storage, witness,
+};
 use serde_json::json;
 
 const COMPILER: &str = env!("CARGO_BIN_EXE_policy-compiler");
@@ -110,7 +112,7 @@ async fn two_of_dns_inject_both_add() {
 }
 
 #[tokio::test]
-async fn address_guard_denies_in_select_and_before_add() {
+async fn address_guard_denies_what_others_ask_for() {
     let settings = json!({"settings": {"namespaces": {"default": ["10.20.0.0/16"]}}});
     let policies = Policies::new(COMPILER).with("10-guard", "address-guard", &settings);
     let host = policies.load().await;
@@ -125,17 +127,29 @@ async fn address_guard_denies_in_select_and_before_add() {
     assert_eq!(selected.selections[0].origin, policy_engine::Origin::Pod(0));
 
     let denied = add(&host).select(with("10.21.1.2/24")).await.unwrap_err();
-    assert_eq!((denied.code, denied.hook), (120, Hook::Select));
+    assert_eq!((denied.code, denied.hook), (120, Hook::ValidateSelections));
     assert_eq!(
         denied.message,
         "namespace default may not have address 10.21.1.2/24 on network default/storage"
     );
     assert_eq!(denied.details.as_deref(), Some("it may have 10.20.0.0/16"));
 
-    let mut attachment = storage();
-    attachment.ips = vec!["10.21.1.2/24".to_owned()];
-    let denied = add(&host).before_add(attachment).await.unwrap_err();
-    assert_eq!((denied.code, denied.hook), (120, Hook::BeforeAdd));
+    // A policy that runs later asks for an address behind its back.
+    let later = witness(
+        &json!({"before-add": [{"set-ips": ["10.21.1.2/24"]}]}),
+        &json!({"grants": ["state"]}),
+    );
+    let host = Policies::new(COMPILER)
+        .with("10-guard", "address-guard", &settings)
+        .with("90-later", "witness", &later)
+        .load()
+        .await;
+    let mut session = add(&host);
+    session.plan(vec![storage()]);
+    let (attachment, _) = session.before_add(storage()).await.unwrap();
+    session.settle(&[attachment.clone()]).unwrap();
+    let denied = session.validate_plan(&[attachment]).await.unwrap_err();
+    assert_eq!((denied.code, denied.hook), (120, Hook::ValidatePlan));
 }
 
 #[tokio::test]

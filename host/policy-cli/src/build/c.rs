@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use wit_bindgen_core::Files;
-use wit_bindgen_core::wit_parser::Resolve;
 
 use super::Error;
 use super::tool::{Missing, Step, find_versioned, output_of};
+use super::wit::Wit;
 
 /// The directory of the generated bindings.
 const BINDINGS: &str = "bindings";
@@ -77,23 +77,15 @@ fn own_sources(dir: &Path) -> Result<Vec<String>, Error> {
 
 /// Writes the bindings and returns the files to compile and link.
 fn bindings(dir: &Path) -> Result<Vec<String>, Error> {
-    let wit = dir.join("wit");
-    let wrong = |error: &dyn std::fmt::Display| Error::Wit {
-        dir: wit.clone(),
-        reason: error.to_string(),
-    };
-    let mut resolve = Resolve::default();
-    let (package, _) = resolve
-        .push_dir(&wit)
-        .map_err(|error| wrong(&format!("{error:#}")))?;
-    let world = resolve
-        .select_world(&[package], None)
-        .map_err(|error| wrong(&format!("{error:#}")))?;
+    let Wit { mut resolve, world } = Wit::read(dir)?;
     let mut files = Files::default();
     wit_bindgen_c::Opts::default()
         .build()
         .generate(&mut resolve, world, &mut files)
-        .map_err(|error| wrong(&format!("{error:#}")))?;
+        .map_err(|error| Error::Wit {
+            dir: dir.join("wit"),
+            reason: format!("{error:#}"),
+        })?;
     let target = dir.join(BINDINGS);
     fs::create_dir_all(&target).map_err(|source| Error::File {
         path: target.clone(),

@@ -3,11 +3,13 @@
 mod c;
 mod component;
 mod description;
+mod exports;
 mod javascript;
 mod python;
 mod rust;
 pub(crate) mod summary;
 mod tool;
+mod wit;
 
 use std::fs;
 use std::io;
@@ -77,8 +79,19 @@ pub enum Error {
         /// The tool's reason.
         reason: String,
     },
+    /// A file of the project has a mistake.
+    #[error("{path}:{line}:{column}  {reason}", path = path.display())]
+    Source {
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+        /// What is wrong, and what was expected.
+        reason: String,
+    },
     /// The project's WIT is wrong.
-    #[error("{dir}: {reason}", dir = dir.display())]
+    #[error("{dir}  {reason}", dir = dir.display())]
     Wit {
         /// The directory of the WIT.
         dir: PathBuf,

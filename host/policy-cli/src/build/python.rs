@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use super::tool::{Missing, Step, find, output_of};
-use super::{Error, MODULE};
+use super::wit::Wit;
+use super::{Error, MODULE, exports};
 
 /// The project's virtual environment.
 const VENV: &str = "venv";
 
 /// Builds the project and returns its component.
 pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
+    exports::python(dir, &Wit::read(dir)?.exports())?;
     let install = ["apt-get install --no-install-recommends python3 python3-venv"];
     let python =
         find("python3").ok_or_else(|| Missing::new("Python is not installed", &install))?;

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
+use super::expect::Expect;
+
 /// A document: a case, or with `defaults` what all later cases of the file begin with.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +27,9 @@ pub(super) struct Document {
     pub(super) manifests: Option<Spanned<String>>,
     /// Networks, by name or `namespace/name`: the conf as an object, or as text.
     pub(super) networks: Option<BTreeMap<String, Spanned<Value>>>,
+    /// Annotations of networks, by the same names.
+    #[serde(rename = "networkAnnotations")]
+    pub(super) network_annotations: Option<BTreeMap<String, Spanned<BTreeMap<String, String>>>>,
     /// The conf of the default network.
     pub(super) default: Option<Spanned<Value>>,
     /// What delegates answer, by interface or network: members of the result, or `error`.
@@ -32,14 +37,14 @@ pub(super) struct Document {
     /// Namespaces, by name.
     pub(super) namespaces: Option<BTreeMap<String, Metadata>>,
     pub(super) node: Option<Node>,
-    /// The state that the policy has kept.
-    pub(super) state: Option<BTreeMap<String, StateEntry>>,
+    /// The state that the policy has kept: text by key, or an object with what it is bound to.
+    pub(super) state: Option<BTreeMap<String, Spanned<Value>>>,
     /// The time.
     pub(super) clock: Option<Spanned<Value>>,
     /// Denial codes that the suite should reach, for the coverage.
     pub(super) codes: Option<BTreeSet<u32>>,
     /// Several requests, in order. Without, the case is one ADD of `pod`.
-    pub(super) steps: Option<Vec<Spanned<Step>>>,
+    pub(super) steps: Option<Spanned<Vec<Spanned<Step>>>>,
     /// The expected outcome of the only request.
     pub(super) expect: Option<Spanned<Expect>>,
 }
@@ -62,6 +67,8 @@ pub(super) struct Pod {
     /// Whether it uses the node's network.
     #[serde(rename = "hostNetwork")]
     pub(super) host_network: Option<bool>,
+    /// Ids of the devices that its containers have, by resource.
+    pub(super) devices: Option<BTreeMap<String, Vec<String>>>,
 }
 
 /// The object that controls a pod.
@@ -85,29 +92,16 @@ pub(super) struct Metadata {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct Node {
     pub(super) name: Option<String>,
+    /// Networks of namespace `kube-system` that every pod gets.
+    #[serde(default)]
+    pub(super) default_networks: Vec<String>,
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     #[serde(default)]
     pub(super) annotations: BTreeMap<String, String>,
-}
-
-/// A value of the state: its text, or an object with what it is bound to.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
-pub(super) enum StateEntry {
-    Text(String),
-    Bound(BoundState),
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct BoundState {
-    pub(super) value: String,
-    pub(super) sandbox: String,
-    pub(super) interface: Option<String>,
 }
 
 /// A request: exactly one of `add`, `check`, `del`, `gc` and `status`.
@@ -132,82 +126,6 @@ pub(super) struct Step {
     pub(super) clock: Option<Spanned<Value>>,
     /// The expected outcome.
     pub(super) expect: Option<Spanned<Expect>>,
-}
-
-/// The expected outcome of a request. Absent members are not compared.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(crate) struct Expect {
-    /// How the request ends; by default `deny` with a `code`, `hook` or `cause`, otherwise `accept`.
-    pub(crate) verdict: Option<Verdict>,
-    /// The error's code.
-    pub(crate) code: Option<u32>,
-    /// The hook that denies.
-    pub(crate) hook: Option<Spanned<String>>,
-    /// Why it denies.
-    pub(crate) cause: Option<String>,
-    /// A part of the reason.
-    pub(crate) message: Option<String>,
-    /// The interfaces of all attachments, in order.
-    pub(crate) interfaces: Option<Vec<String>>,
-    /// The networks of all attachments, in order.
-    pub(crate) networks: Option<Vec<String>>,
-    /// All edits of the named interfaces, `select` or `finalize`, by JSON pointer; null if removed. An
-    /// empty map expects no edits.
-    pub(crate) edits: Option<BTreeMap<String, BTreeMap<String, Value>>>,
-    /// Parts of confs that delegates get: by interface, then by JSON pointer; null if absent.
-    pub(crate) conf: Option<BTreeMap<String, BTreeMap<String, Value>>>,
-    /// Parts of the capability arguments that delegates get, likewise.
-    pub(crate) arguments: Option<BTreeMap<String, BTreeMap<String, Value>>>,
-    /// Parts of the result for the runtime, by JSON pointer; null if absent.
-    pub(crate) result: Option<BTreeMap<String, Value>>,
-    /// The DNS of network-status, by interface.
-    pub(crate) dns: Option<BTreeMap<String, Value>>,
-    /// The tags of network-status, by interface.
-    pub(crate) tags: Option<BTreeMap<String, BTreeMap<String, String>>>,
-    /// All findings, in order.
-    pub(crate) findings: Option<Vec<ExpectedFinding>>,
-    /// Parts of log lines, each of which one line has.
-    pub(crate) log: Option<Vec<String>>,
-    /// All that the policy keeps.
-    pub(crate) state: Option<BTreeMap<String, String>>,
-}
-
-/// How a request ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    /// It succeeds.
-    Accept,
-    /// The policy, or its failure, denies it.
-    Deny,
-    /// It fails for another reason.
-    Fail,
-    /// The policy does not load with these settings.
-    Refused,
-}
-
-impl Verdict {
-    /// The verdict's name.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Accept => "accept",
-            Self::Deny => "deny",
-            Self::Fail => "fail",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// An expected finding.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ExpectedFinding {
-    pub(crate) code: Option<String>,
-    /// `info` or `warning`.
-    pub(crate) severity: Option<String>,
-    /// A part of its message.
-    pub(crate) message: Option<String>,
 }
 
 /// The member, or that of the defaults.
@@ -244,6 +162,10 @@ impl Document {
         }
         join(&mut own.pods, defaults.pods.as_ref());
         join(&mut own.networks, defaults.networks.as_ref());
+        join(
+            &mut own.network_annotations,
+            defaults.network_annotations.as_ref(),
+        );
         join(&mut own.delegates, defaults.delegates.as_ref());
         join(&mut own.namespaces, defaults.namespaces.as_ref());
         join(&mut own.state, defaults.state.as_ref());
@@ -255,7 +177,7 @@ impl Pod {
     pub(super) fn with_defaults(mut self, defaults: &Self) -> Self {
         let own = &mut self;
         inherit!(own, defaults: name, namespace, uid, networks);
-        inherit!(own, defaults: service_account, owner, host_network);
+        inherit!(own, defaults: service_account, owner, host_network, devices);
         join(&mut own.labels, defaults.labels.as_ref());
         join(&mut own.annotations, defaults.annotations.as_ref());
         self

@@ -1,15 +1,19 @@
 //! Cases: a pod, its surroundings, and what a policy should do.
 
+mod expect;
 mod format;
 mod read;
 mod resolved;
+mod steps;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use policy_engine::trial::Fault;
 use serde_json::{Map, Value};
 
-pub(crate) use format::{Expect, ExpectedFinding, Verdict};
+pub(crate) use expect::{Expect, ExpectedFinding, Pointers, Severity, Verdict};
 pub(crate) use read::{Error, read};
 
 use crate::node::{Answer, RuntimeCall, Surroundings};
@@ -24,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) line: u64,
     /// Keys of the policy's configuration that the case replaces.
     pub(crate) config: Map<String, Value>,
+    /// `:line:column` of those keys.
+    pub(crate) config_places: BTreeMap<String, String>,
     /// The node at the beginning.
     pub(crate) surroundings: Surroundings,
     /// What delegates answer, by network.
@@ -32,6 +38,25 @@ pub(crate) struct Case {
     pub(crate) codes: BTreeSet<u32>,
     /// The requests, in order.
     pub(crate) steps: Vec<Step>,
+}
+
+impl Case {
+    /// Whether a step expects that the policy does not load.
+    pub(crate) fn expects_refusal(&self) -> bool {
+        let mut steps = self.steps.iter();
+        steps.any(|step| step.expect.verdict == Some(Verdict::Refused))
+    }
+
+    /// The mistake that a fault of the configuration is: only the case's own keys can have one.
+    pub(crate) fn mistake(&self, fault: &Fault) -> Error {
+        let key = fault.key.split(['.', '[']).next().unwrap_or_default();
+        let place = self.config_places.get(key).cloned();
+        Error::Mistake {
+            path: self.file.clone(),
+            at: place.unwrap_or_else(|| format!(":{}:1", self.line)),
+            reason: format!("config.{fault}"),
+        }
+    }
 }
 
 /// One request of a case.

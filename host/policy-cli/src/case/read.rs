@@ -9,6 +9,7 @@ use serde_saphyr::{Location, Spanned};
 use super::Case;
 use super::format::Document;
 use super::resolved::resolve;
+use super::tree::Tree;
 use crate::manifests;
 use crate::suggest;
 
@@ -47,10 +48,14 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Case>, Error> {
 }
 
 pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Case>, Error> {
-    let file = Place { path };
+    let file = Place {
+        path,
+        tree: Tree::of(text),
+    };
     let documents: Vec<Option<Spanned<Document>>> =
         serde_saphyr::from_multiple(text).map_err(|error| file.syntax(&error))?;
     let mut defaults = Document::default();
+    let mut defaults_at = None;
     let mut cases = Vec::new();
     for document in documents.into_iter().flatten() {
         let at = document.referenced;
@@ -63,9 +68,11 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Case>, Error> {
                 return Err(file.mistake(at, reason));
             }
             defaults = given.with_defaults(&defaults);
+            defaults_at = Some(at);
             continue;
         }
-        cases.push(resolve(&file, at, document.with_defaults(&defaults))?);
+        let document = document.with_defaults(&defaults);
+        cases.push(resolve(&file, (at, defaults_at), document)?);
     }
     Ok(cases)
 }
@@ -73,23 +80,28 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Case>, Error> {
 /// The file that a mistake is in.
 pub(super) struct Place<'a> {
     pub(super) path: &'a Path,
+    pub(super) tree: Tree,
 }
 
 impl Place<'_> {
     /// A mistake at a place.
     pub(super) fn mistake(&self, at: Location, reason: impl Into<String>) -> Error {
-        Error::Mistake {
-            path: self.path.to_owned(),
-            at: manifests::place(Some(at)),
-            reason: reason.into(),
-        }
+        self.wrong(Some(at), reason.into())
     }
 
     fn syntax(&self, error: &serde_saphyr::Error) -> Error {
+        self.wrong(error.location(), reason(error))
+    }
+
+    fn wrong(&self, at: Option<Location>, reason: String) -> Error {
+        let key = at.map(|at| self.tree.path(at)).unwrap_or_default();
         Error::Mistake {
             path: self.path.to_owned(),
-            at: manifests::place(error.location()),
-            reason: reason(error),
+            at: manifests::place(at),
+            reason: match key.is_empty() {
+                true => reason,
+                false => format!("{key}: {reason}"),
+            },
         }
     }
 }
@@ -106,7 +118,28 @@ fn reason(error: &serde_saphyr::Error) -> String {
         serde_saphyr::Error::SerdeUnknownVariant {
             variant, expected, ..
         } => unknown("value", variant, expected),
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("{key:?} is given more than once")
+        }
+        serde_saphyr::Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } => format!("expected {expected}, not {unexpected}"),
+        serde_saphyr::Error::Unexpected { expected, .. } => {
+            format!("expected {}", in_words(expected))
+        }
         error => manifests::message(error),
+    }
+}
+
+/// What the parser expected, without its words for events.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "string scalar" | "scalar" | "string" => "a text",
+        "sequence start" | "seq" => "a list",
+        "mapping start" | "map" => "keys and values",
+        expected => expected,
     }
 }
 
@@ -132,22 +165,90 @@ mod tests {
         );
         check(
             "pod: {}\n---\nexpect:\n  verdikt: deny\n",
-            "a.yaml:4:3  unknown key \"verdikt\"; did you mean",
+            "a.yaml:4:3  expect: unknown key \"verdikt\"; did you mean",
         );
         check(
             "expect: {verdict: denny}\n",
-            "a.yaml:1:19  unknown value \"denny\"; did you mean \"deny\"?",
+            "a.yaml:1:19  expect.verdict: unknown value \"denny\"; did you mean \"deny\"?",
         );
         check(
             "expect: {hook: before-ad}\n",
-            "a.yaml:1:16  unknown hook \"before-ad\"; did you mean",
+            "a.yaml:1:16  expect.hook: unknown hook \"before-ad\"; did you mean",
         );
-        check("steps:\n- add: bob\n", "a.yaml:2:8  unknown pod \"bob\"");
-        check("steps:\n- sandbox: x\n", "a.yaml:2:3  ");
-        check("clock: yesterday\n", "a.yaml:1:8  ");
-        check("delegates: {x: {ips: 1}}\n", "a.yaml:1:16  ");
-        check("networks: {a: [1]}\n", "a.yaml:1:15  ");
-        check("expect: {code: many}\n", "a.yaml:1:16  ");
+        check(
+            "steps:\n- add: bob\n",
+            "a.yaml:2:8  steps[0].add: unknown pod \"bob\"",
+        );
+        check(
+            "steps:\n- add: pod\n- ad: pod\n",
+            "a.yaml:3:3  steps[1]: unknown key \"ad\"",
+        );
+        check("steps:\n- sandbox: x\n", "a.yaml:2:3  steps[0]: ");
+        check("clock: yesterday\n", "a.yaml:1:8  clock: expected a time");
+        check(
+            "delegates: {eth0: {ips: 1}}\n",
+            "a.yaml:1:19  delegates.eth0: ",
+        );
+        check("networks: {a: [1]}\n", "a.yaml:1:15  networks.a: ");
+        check("expect: {code: many}\n", "a.yaml:1:16  expect.code: ");
+        check(
+            "expect: {interfaces: eth0}\n",
+            "a.yaml:1:22  expect.interfaces: expected a list",
+        );
+        check("name: [a]\n", "a.yaml:1:7  name: expected a text");
+        check(
+            "name: a\nname: b\n",
+            "a.yaml:2:1  \"name\" is given more than once",
+        );
+    }
+
+    #[test]
+    fn what_would_test_nothing_is_a_mistake() {
+        let check = |text: &str, expected: &str| assert_eq!(error(text), expected);
+        check(
+            "expect: {conf: {net1: {mtu: 1}}}\n",
+            "a.yaml:1:24  expect.conf.net1: expected a JSON pointer, which begins with a slash; did you mean \"/mtu\"?",
+        );
+        check(
+            "expect: {cause: polcy}\n",
+            "a.yaml:1:17  expect.cause: unknown value \"polcy\"; did you mean \"policy\"?",
+        );
+        check(
+            "expect: {findings: [{severity: warning}, {severity: warnin}]}\n",
+            "a.yaml:1:53  expect.findings[1].severity: unknown value \"warnin\"; did you mean \"warning\"?",
+        );
+        check(
+            "name: a\nsteps: []\n",
+            "a.yaml:2:8  steps: expected at least one step",
+        );
+        check(
+            "networks: {storage: {type: ptp}}\ndelegates: {stroage: {ips: []}}\n",
+            "a.yaml:2:22  delegates.stroage: no such network; did you mean \"storage\"?",
+        );
+        check(
+            "delegates: {eth0: {ipz: []}}\n",
+            "a.yaml:1:19  delegates.eth0: expected members of a CNI result: unknown member \"ipz\"; did you mean \"ips\"?",
+        );
+        check(
+            "networks: {storage: {tpye: ptp}}\n",
+            "a.yaml:1:21  networks.storage: a conf needs a type, or a list of plugins; did you mean \"type\"?",
+        );
+        check(
+            "networks: {a: {type: ptp}}\nnetworkAnnotations: {b: {x: y}}\n",
+            "a.yaml:2:25  networkAnnotations.b: unknown network \"b\"; known are a",
+        );
+        check(
+            "state: {a: {valu: x}}\n",
+            "a.yaml:1:12  state.a: unknown key \"valu\"; did you mean \"value\"?",
+        );
+        check(
+            "state: {a: 5}\n",
+            "a.yaml:1:12  state.a: expected a text, or value and sandbox",
+        );
+        check(
+            "steps: [{del: web}]\n",
+            "a.yaml:1:15  steps[0].del: no earlier step adds sandbox \"web\"",
+        );
     }
 
     #[test]

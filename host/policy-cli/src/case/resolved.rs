@@ -8,16 +8,16 @@ use cnidaria_core::domain::metadata::Metadata as Object;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Owner, Pod as Described, PodIdentity};
 use cnidaria_core::domain::resource_claim::PodClaims;
-use policy_engine::Hook;
 use policy_engine::trial::StateValue;
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
-use super::format::{Document, Expect, Metadata, Pod, StateEntry, Step as Written};
+use super::format::{Document, Metadata, Pod};
 use super::read::Place;
-use super::{Case, Error, Step};
+use super::steps::steps;
+use super::{Case, Error};
 use crate::manifests::{self, Objects};
-use crate::node::{Answer, RuntimeCall, Surroundings, Verb};
+use crate::node::{Answer, Surroundings};
 use crate::suggest;
 
 /// The name of a pod that has none.
@@ -31,7 +31,11 @@ const UID: &str = "00000000-0000-0000-0000-000000000001";
 ///
 /// # Errors
 /// The first mistake.
-pub(super) fn resolve(file: &Place<'_>, at: Location, document: Document) -> Result<Case, Error> {
+pub(super) fn resolve(
+    file: &Place<'_>,
+    (at, defaults_at): (Location, Option<Location>),
+    document: Document,
+) -> Result<Case, Error> {
     let objects = objects(file, &document)?;
     let name = match &document.name {
         Some(name) => name.clone(),
@@ -47,17 +51,29 @@ pub(super) fn resolve(file: &Place<'_>, at: Location, document: Document) -> Res
         config.insert("settings".to_owned(), settings.clone());
     }
     let steps = steps(file, at, &document, &objects)?;
-    let answers = answers(file, document.delegates.as_ref())?;
+    let answers = answers(file, document.delegates.as_ref(), &objects)?;
+    let place = |key: &String| {
+        let own = file.tree.find(at, &["config", key]);
+        let inherited = || file.tree.find(defaults_at?, &["defaults", "config", key]);
+        let place = manifests::place(own.or_else(inherited).or(Some(at)));
+        (key.clone(), place)
+    };
     Ok(Case {
         name,
         file: file.path.to_owned(),
         line: at.line(),
+        config_places: config.keys().map(place).collect(),
         config,
         surroundings: Surroundings {
             objects,
             default,
+            default_networks: document
+                .node
+                .as_ref()
+                .map(|node| node.default_networks.clone())
+                .unwrap_or_default(),
             node: document.node.and_then(|node| node.name),
-            state: state(document.state.unwrap_or_default()),
+            state: state(file, document.state.unwrap_or_default())?,
             clock,
             is_recorded: false,
         },
@@ -98,18 +114,51 @@ fn objects(file: &Place<'_>, document: &Document) -> Result<Objects, Error> {
             annotations: BTreeMap::new(),
         });
     }
+    annotate(file, document, &mut objects)?;
     for (name, pod) in document.pods.iter().flatten() {
         let shared = document.pod.clone().unwrap_or_default();
         let named = Pod {
             name: Some(name.clone()),
             ..pod.clone()
         };
-        objects.add_pod(described(named.with_defaults(&shared)));
+        add(named.with_defaults(&shared), &mut objects);
     }
     if document.pods.is_none() && (document.pod.is_some() || objects.pods().is_empty()) {
-        objects.add_pod(described(document.pod.clone().unwrap_or_default()));
+        add(document.pod.clone().unwrap_or_default(), &mut objects);
     }
     Ok(objects)
+}
+
+/// Annotates networks.
+fn annotate(file: &Place<'_>, document: &Document, objects: &mut Objects) -> Result<(), Error> {
+    for (reference, annotations) in document.network_annotations.iter().flatten() {
+        let (namespace, name) = reference.split_once('/').unwrap_or((NAMESPACE, reference));
+        let Some(nad) = objects.nad(namespace, name) else {
+            let known = objects.nads().iter();
+            let known: Vec<String> = known
+                .map(|nad| match nad.namespace.as_str() {
+                    NAMESPACE => nad.name.clone(),
+                    namespace => format!("{namespace}/{}", nad.name),
+                })
+                .collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let hint = suggest::hint(reference, &known);
+            let reason = format!("unknown network {reference:?}; {hint}");
+            return Err(file.mistake(annotations.referenced, reason));
+        };
+        let mut nad = nad.clone();
+        nad.annotations.extend(annotations.value.clone());
+        objects.add_nad(nad);
+    }
+    Ok(())
+}
+
+/// Adds a pod and its devices.
+fn add(mut pod: Pod, objects: &mut Objects) {
+    let devices = pod.devices.take().unwrap_or_default();
+    let pod = described(pod);
+    objects.add_devices(&pod.namespace, &pod.name, devices);
+    objects.add_pod(pod);
 }
 
 fn object(metadata: Metadata) -> Object {
@@ -153,7 +202,10 @@ fn described(pod: Pod) -> Described {
 fn conf_text(file: &Place<'_>, conf: &Spanned<Value>) -> Result<String, Error> {
     let text = match &conf.value {
         Value::String(text) => text.clone(),
-        Value::Object(members) => Value::Object(members.clone()).to_string(),
+        Value::Object(members) => {
+            checked(file, conf.referenced, members)?;
+            conf.value.to_string()
+        }
         _ => {
             let reason = "a network is the conf of a plugin: an object, or its JSON text";
             return Err(file.mistake(conf.referenced, reason));
@@ -162,25 +214,48 @@ fn conf_text(file: &Place<'_>, conf: &Spanned<Value>) -> Result<String, Error> {
     Ok(text)
 }
 
-fn answers(
+/// Checks what the daemon would find only when a pod uses the network. The text of a conf is not
+/// checked, so that a case can have a wrong one.
+fn checked(file: &Place<'_>, at: Location, conf: &Map<String, Value>) -> Result<(), Error> {
+    if conf.contains_key("type") || conf.contains_key("plugins") {
+        return Ok(());
+    }
+    let mut reason = "a conf needs a type, or a list of plugins".to_owned();
+    let mut keys = conf.keys();
+    if let Some(meant) = keys.find_map(|key| suggest::similar(key, &["type", "plugins"])) {
+        reason.push_str(&format!("; did you mean {meant:?}?"));
+    }
+    Err(file.mistake(at, reason))
+}
+
+/// What delegates answer, by interface or network.
+///
+/// # Errors
+/// The first mistake.
+pub(super) fn answers(
     file: &Place<'_>,
     given: Option<&BTreeMap<String, Spanned<Value>>>,
+    objects: &Objects,
 ) -> Result<BTreeMap<String, Answer>, Error> {
     let given = given.into_iter().flatten();
     given
         .map(|(network, value)| {
             let wrong = |reason: &str| file.mistake(value.referenced, reason);
+            if let Some(meant) = objects.misspelt(network) {
+                return Err(wrong(&format!("no such network; did you mean {meant:?}?")));
+            }
             let Value::Object(members) = &value.value else {
                 return Err(wrong("expected members of a CNI result, or error"));
             };
             let answer = match members.get("error") {
-                Some(error) if members.len() == 1 => error_answer(error)
-                    .ok_or_else(|| wrong("error: expected code, a number, and msg, a text"))?,
+                Some(error) if members.len() == 1 => error_answer(error).ok_or_else(|| {
+                    wrong("expected code, a number, and msg, a text, of the error")
+                })?,
                 _ => Answer::Result(members.clone()),
             };
             answer
                 .check()
-                .map_err(|reason| wrong(&format!("not members of a CNI result: {reason}")))?;
+                .map_err(|reason| wrong(&format!("expected members of a CNI result: {reason}")))?;
             Ok((network.clone(), answer))
         })
         .collect()
@@ -194,26 +269,48 @@ fn error_answer(error: &Value) -> Option<Answer> {
     })
 }
 
-fn state(given: BTreeMap<String, StateEntry>) -> BTreeMap<String, StateValue> {
-    let kept = |state| match state {
-        StateEntry::Text(text) => StateValue {
-            value: text.into_bytes(),
-            ..StateValue::default()
-        },
-        StateEntry::Bound(bound) => StateValue {
-            value: bound.value.into_bytes(),
-            container_id: Some(bound.sandbox),
-            if_name: bound.interface,
-        },
+/// Keys of a value of the state that is bound.
+const BOUND: [&str; 3] = ["value", "sandbox", "interface"];
+
+fn state(
+    file: &Place<'_>,
+    given: BTreeMap<String, Spanned<Value>>,
+) -> Result<BTreeMap<String, StateValue>, Error> {
+    let kept = |given: &Spanned<Value>| {
+        let wrong = |reason: &str| file.mistake(given.referenced, reason);
+        let members = match &given.value {
+            Value::String(text) => {
+                return Ok(StateValue {
+                    value: text.clone().into_bytes(),
+                    ..StateValue::default()
+                });
+            }
+            Value::Object(members) => members,
+            _ => return Err(wrong("expected a text, or value and sandbox")),
+        };
+        if let Some(key) = members.keys().find(|key| !BOUND.contains(&key.as_str())) {
+            let hint = suggest::hint(key, &BOUND);
+            return Err(wrong(&format!("unknown key {key:?}; {hint}")));
+        }
+        let text = |key: &str| members.get(key).and_then(Value::as_str).map(str::to_owned);
+        match (text("value"), text("sandbox")) {
+            (Some(value), Some(sandbox)) => Ok(StateValue {
+                value: value.into_bytes(),
+                container_id: Some(sandbox),
+                if_name: text("interface"),
+            }),
+            _ => Err(wrong("expected the texts value and sandbox")),
+        }
     };
-    given
-        .into_iter()
-        .map(|(key, state)| (key, kept(state)))
-        .collect()
+    let given = given.into_iter();
+    given.map(|(key, state)| Ok((key, kept(&state)?))).collect()
 }
 
 /// Milliseconds since 1970 of a number or an RFC 3339 time.
-fn time(file: &Place<'_>, given: Option<&Spanned<Value>>) -> Result<Option<u64>, Error> {
+///
+/// # Errors
+/// A mistake, if it is neither.
+pub(super) fn time(file: &Place<'_>, given: Option<&Spanned<Value>>) -> Result<Option<u64>, Error> {
     let Some(given) = given else { return Ok(None) };
     let read = match &given.value {
         Value::Number(number) => number.as_u64(),
@@ -230,152 +327,4 @@ fn time(file: &Place<'_>, given: Option<&Spanned<Value>>) -> Result<Option<u64>,
             Err(file.mistake(given.referenced, reason))
         }
     }
-}
-
-fn steps(
-    file: &Place<'_>,
-    at: Location,
-    document: &Document,
-    objects: &Objects,
-) -> Result<Vec<Step>, Error> {
-    let Some(written) = &document.steps else {
-        let only = match objects.pods() {
-            [only] => only,
-            _ => return Err(file.mistake(at, "several pods need steps: which is added when?")),
-        };
-        let expect = expectation(file, document.expect.as_ref())?;
-        return Ok(vec![Step {
-            request: pod_request(Verb::Add, &only.name, only),
-            answers: None,
-            clock: None,
-            expect,
-        }]);
-    };
-    if let Some(expect) = &document.expect {
-        let reason = "expect stands in each of the steps, if there are steps";
-        return Err(file.mistake(expect.referenced, reason));
-    }
-    let mut sandboxes: BTreeMap<String, Described> = BTreeMap::new();
-    let mut steps = Vec::new();
-    for step in written {
-        steps.push(Step {
-            request: request(file, step, objects, &mut sandboxes)?,
-            answers: match &step.value.delegates {
-                Some(given) => Some(answers(file, Some(given))?),
-                None => None,
-            },
-            clock: time(file, step.value.clock.as_ref())?,
-            expect: expectation(file, step.value.expect.as_ref())?,
-        });
-    }
-    Ok(steps)
-}
-
-fn request(
-    file: &Place<'_>,
-    step: &Spanned<Written>,
-    objects: &Objects,
-    sandboxes: &mut BTreeMap<String, Described>,
-) -> Result<RuntimeCall, Error> {
-    let given = &step.value;
-    let known = |name: &Spanned<String>, sandboxes: &BTreeMap<String, Described>| {
-        sandboxes.get(&name.value).cloned().ok_or_else(|| {
-            let known: Vec<&str> = sandboxes.keys().map(String::as_str).collect();
-            let hint = suggest::hint(&name.value, &known);
-            let reason = format!("no earlier step adds sandbox {:?}; {hint}", name.value);
-            file.mistake(name.referenced, reason)
-        })
-    };
-    match given {
-        Written {
-            add: Some(name),
-            check: None,
-            del: None,
-            gc: None,
-            status: None,
-            ..
-        } => {
-            let mut pods = objects.pods().iter();
-            let pod = pods.find(|pod| pod.name == name.value).ok_or_else(|| {
-                let known: Vec<&str> = objects.pods().iter().map(|pod| &*pod.name).collect();
-                let hint = suggest::hint(&name.value, &known);
-                file.mistake(
-                    name.referenced,
-                    format!("unknown pod {:?}; {hint}", name.value),
-                )
-            })?;
-            let sandbox = given.sandbox.clone().unwrap_or_else(|| pod.name.clone());
-            let request = pod_request(Verb::Add, &sandbox, pod);
-            sandboxes.insert(sandbox, pod.clone());
-            Ok(request)
-        }
-        Written {
-            add: None,
-            check: Some(name),
-            del: None,
-            gc: None,
-            status: None,
-            ..
-        } => Ok(pod_request(
-            Verb::Check,
-            &name.value,
-            &known(name, sandboxes)?,
-        )),
-        Written {
-            add: None,
-            check: None,
-            del: Some(name),
-            gc: None,
-            status: None,
-            ..
-        } => Ok(pod_request(
-            Verb::Del,
-            &name.value,
-            &known(name, sandboxes)?,
-        )),
-        Written {
-            add: None,
-            check: None,
-            del: None,
-            gc: Some(used),
-            status: None,
-            ..
-        } => Ok(RuntimeCall::Gc(used.clone())),
-        Written {
-            add: None,
-            check: None,
-            del: None,
-            gc: None,
-            status: Some(true),
-            ..
-        } => Ok(RuntimeCall::Status),
-        _ => {
-            let reason = "a step has exactly one of add, check, del, gc and status";
-            Err(file.mistake(step.referenced, reason))
-        }
-    }
-}
-
-fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
-    RuntimeCall::Pod {
-        verb,
-        container: container.to_owned(),
-        namespace: pod.namespace.clone(),
-        name: pod.name.clone(),
-    }
-}
-
-fn expectation(file: &Place<'_>, given: Option<&Spanned<Expect>>) -> Result<Expect, Error> {
-    let Some(given) = given else {
-        return Ok(Expect::default());
-    };
-    if let Some(hook) = &given.value.hook {
-        let known: Vec<&str> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
-        if !known.contains(&hook.value.as_str()) {
-            let hint = suggest::hint(&hook.value, &known);
-            let reason = format!("unknown hook {:?}; {hint}", hook.value);
-            return Err(file.mistake(hook.referenced, reason));
-        }
-    }
-    Ok(given.value.clone())
 }

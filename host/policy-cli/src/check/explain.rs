@@ -32,8 +32,8 @@ pub(crate) fn refusal(refusal: &Refusal, configuration: &Configuration) -> Fault
         },
         Refusal::NotGranted(reason) => of("grants", reason.clone()),
         Refusal::Digest { .. } => of("digest", refusal.to_string()),
-        Refusal::Failed { reason, .. } if reason.contains("(limits.") => {
-            of("limits", refusal.to_string())
+        Refusal::Failed { reason, .. } if reason.contains("limits.") => {
+            limit(reason, &refusal.to_string(), configuration)
         }
         _ => Fault {
             at: None,
@@ -43,11 +43,25 @@ pub(crate) fn refusal(refusal: &Refusal, configuration: &Configuration) -> Fault
     }
 }
 
+/// The fault that a limit is, which the reason names.
+fn limit(reason: &str, whole: &str, configuration: &Configuration) -> Fault {
+    let named = reason.split_once("limits.").map(|(_, rest)| rest);
+    let name = named.and_then(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric()).next());
+    let name = name.unwrap_or_default();
+    let is_set = configuration.changed_limits().contains(&name);
+    let place = if is_set { name } else { "limits" };
+    Fault {
+        at: Some(configuration.place_of(place)),
+        key: format!("limits.{name}"),
+        reason: whole.to_owned(),
+    }
+}
+
 /// The fault that a policy finds in its settings. The policy's text names keys, and with serde's
 /// errors a place in the settings.
 fn settings(reason: &str, configuration: &Configuration) -> Fault {
     let text = configuration.settings();
-    let reason = reason.strip_prefix("settings: ").unwrap_or(reason);
+    let (key, reason) = key(reason);
     let (reason, end) = without_place(reason, text);
     let unknown = unknown_key(reason);
     let offset = match &unknown {
@@ -56,11 +70,19 @@ fn settings(reason: &str, configuration: &Configuration) -> Fault {
             let before = text.get(..end.unwrap_or(text.len())).unwrap_or(text);
             before.rfind(&quoted).or_else(|| text.find(&quoted))
         }
-        None => named(reason, text).or(end.map(|end| token_before(text, end))),
+        None => {
+            let token = || end.map(|end| token_before(text, end));
+            let named = || named(&key, reason, text);
+            // With a path, the place is that of the value, not of a list that it is in.
+            match key.contains(['.', '[']) {
+                true => token().or_else(named),
+                false => named().or_else(token),
+            }
+        }
     };
     Fault {
         at: Some(configuration.place_in_settings(offset.unwrap_or(0))),
-        key: "settings".to_owned(),
+        key,
         reason: match unknown {
             Some((key, known)) if known.is_empty() => format!("unknown key {key:?}"),
             Some((key, known)) => {
@@ -72,8 +94,21 @@ fn settings(reason: &str, configuration: &Configuration) -> Fault {
     }
 }
 
+/// The key that a reason begins with, such as `settings.a[0]: …`, and the rest.
+fn key(reason: &str) -> (String, &str) {
+    let is_key = |key: &str| {
+        let rest = key.strip_prefix("settings");
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+            && !key.contains(' ')
+    };
+    match reason.split_once(": ") {
+        Some((key, reason)) if is_key(key) => (key.to_owned(), reason),
+        _ => ("settings".to_owned(), reason),
+    }
+}
+
 /// Takes ` at line 1 column 2` off a message, as an offset in the settings.
-fn without_place<'a>(reason: &'a str, settings: &str) -> (&'a str, Option<usize>) {
+pub(crate) fn without_place<'a>(reason: &'a str, settings: &str) -> (&'a str, Option<usize>) {
     let split = || {
         let (text, place) = reason.rsplit_once(" at line ")?;
         let (line, column) = place.split_once(" column ")?;
@@ -114,11 +149,14 @@ fn unknown_key(reason: &str) -> Option<(String, Vec<String>)> {
     Some((key, known))
 }
 
-/// The value of the keys that a reason begins with, as in `namespaces: shop: …`.
-fn named(reason: &str, settings: &str) -> Option<usize> {
+/// The value of the keys in a path such as `settings.namespaces`, and of those that a reason begins
+/// with, as in `shop: …`.
+fn named(key: &str, reason: &str, settings: &str) -> Option<usize> {
     let mut found = None;
     let mut from = 0;
-    for segment in reason.split(": ") {
+    let path = key.split(['.', '[']).skip(1);
+    let path = path.filter(|segment| !segment.ends_with(']'));
+    for segment in path.chain(reason.split(": ")) {
         let quoted = format!("{segment:?}");
         let Some(at) = settings.get(from..).and_then(|rest| rest.find(&quoted)) else {
             break;
@@ -203,6 +241,12 @@ mod tests {
         check(
             "invalid type: integer `100`, expected a string at line 3 column 14",
             "5:12",
+        );
+        let path =
+            "settings.mtu: invalid type: integer `100`, expected a string at line 3 column 14";
+        assert_eq!(
+            explained(path),
+            "policy.json:5:12  settings.mtu: invalid type: integer `100`, expected a string"
         );
         check("settings: none of nameservers and search is given", "3:15");
     }

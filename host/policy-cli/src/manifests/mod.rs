@@ -9,7 +9,10 @@ use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::Pod;
 
-pub(crate) use read::{files, message, place};
+use crate::node::DEFAULT_NETWORK;
+use crate::suggest;
+
+pub(crate) use read::{files, first_kind, message, place};
 
 /// The objects of a cluster that matter here.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +21,8 @@ pub(crate) struct Objects {
     nads: Vec<Nad>,
     namespaces: BTreeMap<String, Metadata>,
     nodes: BTreeMap<String, Metadata>,
+    /// Ids of pods' devices by resource, by namespace and name of the pod.
+    devices: BTreeMap<(String, String), BTreeMap<String, Vec<String>>>,
 }
 
 impl Objects {
@@ -27,6 +32,7 @@ impl Objects {
         other.nads.into_iter().for_each(|nad| self.add_nad(nad));
         self.namespaces.extend(other.namespaces);
         self.nodes.extend(other.nodes);
+        self.devices.extend(other.devices);
     }
 
     /// Adds an object of a manifest.
@@ -63,6 +69,24 @@ impl Objects {
         self.nodes.insert(name, metadata);
     }
 
+    /// Sets the devices of a pod, by resource.
+    pub(crate) fn add_devices(
+        &mut self,
+        namespace: &str,
+        pod: &str,
+        devices: BTreeMap<String, Vec<String>>,
+    ) {
+        let pod = (namespace.to_owned(), pod.to_owned());
+        self.devices.insert(pod, devices);
+    }
+
+    /// The devices of a pod: resource and id.
+    pub(crate) fn devices(&self, namespace: &str, pod: &str) -> impl Iterator<Item = (&str, &str)> {
+        let devices = self.devices.get(&(namespace.to_owned(), pod.to_owned()));
+        let resources = devices.into_iter().flatten();
+        resources.flat_map(|(resource, ids)| ids.iter().map(|id| (&**resource, &**id)))
+    }
+
     /// All pods, in order.
     pub(crate) fn pods(&self) -> &[Pod] {
         &self.pods
@@ -83,8 +107,36 @@ impl Objects {
         nads.find(|nad| nad.namespace == namespace && nad.name == name)
     }
 
+    /// The network that a name is probably a misspelling of. Names of interfaces are not networks.
+    pub(crate) fn misspelt(&self, network: &str) -> Option<String> {
+        let number = |prefix| network.strip_prefix(prefix)?.parse::<u16>().ok();
+        let is_interface = number("eth").or_else(|| number("net")).is_some();
+        if network == DEFAULT_NETWORK || is_interface {
+            return None;
+        }
+        let nads = self.nads.iter();
+        let known: Vec<String> = nads
+            .flat_map(|nad| [nad.name.clone(), format!("{}/{}", nad.namespace, nad.name)])
+            .collect();
+        if known.iter().any(|known| known == network) {
+            return None;
+        }
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        suggest::similar(network, &known).map(str::to_owned)
+    }
+
     pub(crate) fn namespace(&self, name: &str) -> Option<&Metadata> {
         self.namespaces.get(name)
+    }
+
+    /// The labels of all namespaces, by namespace and key.
+    pub(crate) fn namespace_labels(&self) -> BTreeMap<(String, String), String> {
+        let namespaces = self.namespaces.iter();
+        let labels = namespaces.flat_map(|(name, metadata)| {
+            let labels = metadata.labels.iter();
+            labels.map(|(key, value)| ((name.clone(), key.clone()), value.clone()))
+        });
+        labels.collect()
     }
 
     pub(crate) fn node(&self, name: &str) -> Option<&Metadata> {

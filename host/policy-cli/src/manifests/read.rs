@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cnidaria_core::domain::manifest::{Manifest, is_manifest};
-use serde_saphyr::Location;
+use serde_saphyr::{Location, Spanned};
 
 use super::Objects;
 
@@ -78,6 +78,18 @@ pub(crate) fn files(path: &Path) -> Result<Objects, Error> {
         objects.extend(file(path)?);
     }
     Ok(objects)
+}
+
+/// The first object of a file: where its kind is, and the kind.
+pub(crate) fn first_kind(path: &Path) -> Option<(String, String)> {
+    #[derive(serde::Deserialize)]
+    struct Kind {
+        kind: Spanned<String>,
+    }
+    let text = fs::read_to_string(path).ok()?;
+    let documents: Vec<Kind> = serde_saphyr::from_multiple(&text).ok()?;
+    let kind = documents.into_iter().next()?.kind;
+    Some((place(Some(kind.referenced)), kind.value))
 }
 
 /// `:line:column` of a place in YAML.

@@ -3,6 +3,7 @@
 mod create;
 pub(crate) mod hooks;
 mod name;
+mod typescript;
 mod values;
 
 use std::io;
@@ -45,8 +46,8 @@ pub enum Error {
     #[error("name {name:?}: {reason}")]
     Name {
         name: String,
-        /// Which rule it breaks.
-        reason: &'static str,
+        /// Which rule it breaks, and a name that is probably meant.
+        reason: String,
     },
     /// The hook does not exist.
     #[error("--hooks: unknown hook {name:?}; {hint}")]
@@ -63,6 +64,12 @@ pub enum Error {
     Exists {
         /// The first of them.
         path: PathBuf,
+    },
+    /// The WIT package inside this binary is wrong.
+    #[error("cannot make types of the WIT package: {reason}")]
+    Types {
+        /// Why.
+        reason: String,
     },
     /// A file cannot be written.
     #[error("cannot write {path}", path = path.display())]
@@ -92,13 +99,17 @@ pub fn new(args: &NewArgs) -> Result<Output, Error> {
         .dir
         .clone()
         .unwrap_or_else(|| PathBuf::from(name.as_str()));
-    let project = project(&name, args.lang, &hooks);
+    let project = project(&name, args.lang, &hooks)?;
     create::create(&dir, &project)?;
     Ok(Output::success(next(&dir, args.lang, &hooks)))
 }
 
 /// The project's files: path and text.
-fn project(name: &Name, language: Language, hooks: &[Hook]) -> Vec<(String, String)> {
+fn project(
+    name: &Name,
+    language: Language,
+    hooks: &[Hook],
+) -> Result<Vec<(String, String)>, Error> {
     let values = values::of(name, language, hooks);
     let templates = files::below(language.templates());
     let mut project: Vec<(String, String)> = templates
@@ -122,6 +133,9 @@ fn project(name: &Name, language: Language, hooks: &[Hook]) -> Vec<(String, Stri
     project.push((".gitignore".to_owned(), ignored(language).to_owned()));
     if language == Language::JavaScript {
         project.push(("package-lock.json".to_owned(), values::package_lock(name)));
+        let types = typescript::declarations(files::below(values::WIT_DIR));
+        let types = types.map_err(|reason| Error::Types { reason })?;
+        project.push(("types/cnidaria-policy.d.ts".to_owned(), types));
     }
     match language {
         Language::Rust => {
@@ -138,7 +152,7 @@ fn project(name: &Name, language: Language, hooks: &[Hook]) -> Vec<(String, Stri
             );
         }
     }
-    project
+    Ok(project)
 }
 
 fn ignored(language: Language) -> &'static str {

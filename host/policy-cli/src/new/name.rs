@@ -67,29 +67,43 @@ impl Name {
     /// # Errors
     /// [`Error::Name`] with the reason.
     pub(crate) fn new(name: &str) -> Result<Self, Error> {
-        let wrong = |reason| Error::Name {
-            name: name.to_owned(),
-            reason,
-        };
+        match Self::fault(name) {
+            None => Ok(Self(name.to_owned())),
+            Some(reason) => {
+                let similar = similar(name);
+                let hint = match Self::fault(&similar) {
+                    None => format!("; did you mean {similar:?}?"),
+                    Some(_) => String::new(),
+                };
+                Err(Error::Name {
+                    name: name.to_owned(),
+                    reason: format!("{reason}{hint}"),
+                })
+            }
+        }
+    }
+
+    /// The rule that a name breaks.
+    fn fault(name: &str) -> Option<&'static str> {
         let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if name.is_empty() || name.len() > LONGEST {
-            return Err(wrong("a name has 1 to 64 characters"));
+            return Some("a name has 1 to 64 characters");
         }
         if !name.bytes().all(known) {
-            return Err(wrong("a name has lower-case letters, digits and dashes"));
+            return Some("a name has lower-case letters, digits and dashes");
         }
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-            return Err(wrong("a name begins with a letter"));
+            return Some("a name begins with a letter");
         }
         // Each word of a name in WIT begins with a letter.
         let begins_badly = |word: &str| !word.starts_with(|c: char| c.is_ascii_lowercase());
         if name.split('-').any(begins_badly) {
-            return Err(wrong("each word between dashes begins with a letter"));
+            return Some("each word between dashes begins with a letter");
         }
         if RESERVED.contains(&name) || name.starts_with("cnidaria-guest") {
-            return Err(wrong("the name is reserved in Rust"));
+            return Some("the name is reserved in Rust");
         }
-        Ok(Self(name.to_owned()))
+        None
     }
 
     /// The name as given.
@@ -114,6 +128,25 @@ impl Name {
     }
 }
 
+/// The name in lower case, with dashes between words.
+fn similar(name: &str) -> String {
+    let mut similar = String::new();
+    let mut was_lower = false;
+    for character in name.chars() {
+        // A word of camel case begins.
+        if character.is_ascii_uppercase() && was_lower {
+            similar.push('-');
+        }
+        was_lower = character.is_ascii_lowercase() || character.is_ascii_digit();
+        match character {
+            c if c.is_ascii_alphanumeric() => similar.push(c.to_ascii_lowercase()),
+            _ if similar.ends_with('-') => {}
+            _ => similar.push('-'),
+        }
+    }
+    similar.trim_matches('-').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +156,22 @@ mod tests {
         let name = Name::new("vlan-guard2").unwrap();
         assert_eq!(name.as_crate(), "vlan_guard2");
         assert_eq!(name.as_type(), "VlanGuard2");
+    }
+
+    #[test]
+    fn a_similar_name_is_suggested() {
+        let check = |name: &str, meant: &str| {
+            let error = Name::new(name).unwrap_err().to_string();
+            assert!(
+                error.ends_with(&format!("did you mean {meant:?}?")),
+                "{error}"
+            );
+        };
+        check("vlan_guard", "vlan-guard");
+        check("VlanGuard", "vlan-guard");
+        check("Vlan Guard.", "vlan-guard");
+        let error = Name::new("2").unwrap_err().to_string();
+        assert!(!error.contains("did you mean"), "{error}");
     }
 
     #[test]

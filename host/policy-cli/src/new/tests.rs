@@ -36,7 +36,7 @@ fn no_template_keeps_a_placeholder() {
     for language in Language::ALL {
         for hooks in one.clone().chain([all.as_slice()]) {
             let name = Name::new("x").unwrap();
-            for (path, text) in project(&name, language, hooks) {
+            for (path, text) in project(&name, language, hooks).unwrap() {
                 if path.starts_with("sdk/") {
                     continue;
                 }

@@ -1,4 +1,4 @@
-//! The cluster of a simulated node: objects in memory, no devices.
+//! The cluster of a simulated node: objects in memory, devices from the case.
 
 use std::time::Duration;
 
@@ -55,8 +55,12 @@ impl Cluster for World {
 
 #[async_trait]
 impl Devices for World {
-    async fn allocated(&self, _: &PodRef) -> Result<Allocation, DevicesError> {
-        Ok(Allocation::default())
+    async fn allocated(&self, pod: &PodRef) -> Result<Allocation, DevicesError> {
+        let mut allocation = Allocation::default();
+        for (resource, id) in self.objects.devices(&pod.namespace, &pod.name) {
+            allocation.add(resource, id);
+        }
+        Ok(allocation)
     }
 }
 

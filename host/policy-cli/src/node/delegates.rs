@@ -12,9 +12,13 @@ use cnidaria_core::ports::{Attached, DelegateError, Delegates, Wanted};
 use serde_json::{Map, Value, json};
 
 use super::{World, lock};
+use crate::suggest;
 
 /// The key of an answer for every network without one of its own.
 pub(crate) const ANY: &str = "*";
+
+/// Members of a CNI result.
+const RESULT: [&str; 5] = ["cniVersion", "interfaces", "ips", "routes", "dns"];
 
 /// What the delegates of a network answer to ADD.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +36,18 @@ impl Answer {
     /// What is wrong with it.
     pub(crate) fn check(&self) -> Result<(), String> {
         match self {
-            Self::Result(members) => result("eth0", members.clone(), &[]).map(drop),
+            Self::Result(members) => {
+                let misspelt = members.keys().find_map(|member| {
+                    let meant = suggest::similar(member, &RESULT)?;
+                    (meant != member).then_some((member, meant))
+                });
+                if let Some((member, meant)) = misspelt {
+                    return Err(format!(
+                        "unknown member {member:?}; did you mean {meant:?}?"
+                    ));
+                }
+                result("eth0", members.clone(), &[]).map(drop)
+            }
             Self::Error { .. } => Ok(()),
         }
     }

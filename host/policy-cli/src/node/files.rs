@@ -1,4 +1,4 @@
-//! The file system of a simulated node: empty.
+//! The file system of a simulated node: it has the conf of the default network, and nothing else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,11 +8,16 @@ use cni_types::conf::NetworkConfList;
 use cnidaria_core::ports::{NodeFiles, NodeFilesError};
 
 use super::World;
+use super::request::DEFAULT_CONF;
 
 #[async_trait]
 impl NodeFiles for World {
     fn file(&self, path: &Path) -> Result<NetworkConfList, NodeFilesError> {
-        let reason = format!("cannot read {path:?}: the simulated node has no files");
+        if path == Path::new(DEFAULT_CONF) {
+            let conf = NetworkConfList::parse_any(&self.default);
+            return conf.map_err(|error| NodeFilesError::Unusable(error.into()));
+        }
+        let reason = format!("cannot read {path:?}: the simulated node has no such file");
         Err(NodeFilesError::Unusable(reason.into()))
     }
 

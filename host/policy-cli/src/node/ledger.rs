@@ -55,8 +55,7 @@ impl Ledger for World {
         let entries = recorded.get_mut(entry.container_id.as_str());
         for known in entries.into_iter().flatten() {
             if known.if_name == entry.if_name {
-                known.result.clone_from(&entry.result);
-                known.tags.clone_from(&entry.tags);
+                known.clone_from(entry);
             }
         }
         Ok(())

@@ -24,7 +24,7 @@ use policy_engine::trial::{Environment, Loaded, StateValue};
 
 pub(crate) use delegates::{ANY, Answer};
 pub(crate) use recorder::{Denial, Edit, PolicyEvent};
-pub(crate) use request::{RuntimeCall, Verb};
+pub(crate) use request::{DEFAULT_NETWORK, RuntimeCall, Verb};
 
 use crate::manifests::Objects;
 use recorder::Recorder;
@@ -36,6 +36,8 @@ pub(crate) const NODE: &str = "node";
 #[derive(Debug, Default)]
 struct World {
     objects: Objects,
+    /// The conf of the default network.
+    default: String,
     answers: Mutex<BTreeMap<String, Answer>>,
     recorded: Mutex<BTreeMap<String, Vec<Entry>>>,
     /// The network-status of each pod, by `namespace/name`.
@@ -62,6 +64,8 @@ pub(crate) struct Surroundings {
     pub(crate) objects: Objects,
     /// The conf of the default network; one of type `bridge` if absent.
     pub(crate) default: Option<String>,
+    /// Networks of namespace `kube-system` that the node gives to every pod.
+    pub(crate) default_networks: Vec<String>,
     /// The node's name.
     pub(crate) node: Option<String>,
     /// The state that the policy has kept.
@@ -99,13 +103,17 @@ impl<'p> Node<'p> {
         let Surroundings {
             objects,
             default,
+            default_networks,
             node,
             state,
             clock,
             is_recorded,
         } = surroundings;
+        let default = request::default_network(default.as_deref());
+        let conf = request::conf(&default, &default_networks);
         let world = Arc::new(World {
             objects,
+            default: default.to_string(),
             ..World::default()
         });
         let recorder = Arc::new(Recorder::default());
@@ -144,7 +152,7 @@ impl<'p> Node<'p> {
             recorder,
             memory,
             clock,
-            conf: request::conf(default.as_deref()),
+            conf,
         }
     }
 

@@ -10,6 +10,9 @@ use super::{World, lock};
 /// The name of the default network.
 pub(crate) const DEFAULT_NETWORK: &str = "default";
 
+/// The only file of a simulated node: the conf of the default network.
+pub(super) const DEFAULT_CONF: &str = "/simulated/default.conf";
+
 /// A request of the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RuntimeCall {
@@ -102,12 +105,11 @@ fn with_valid(conf: &str, containers: &[String], world: &World) -> String {
     conf.to_string()
 }
 
-/// The shim's conf, whose only delegate is the default network.
-pub(super) fn conf(default: Option<&str>) -> String {
-    let default: Value = default
+/// The conf of the default network.
+pub(super) fn default_network(given: Option<&str>) -> Value {
+    let mut default: Value = given
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_else(|| json!({"cniVersion": "1.0.0", "type": "bridge"}));
-    let mut default = default;
     if let Some(members) = default.as_object_mut() {
         let name = || json!(DEFAULT_NETWORK);
         members.entry("name").or_insert_with(name);
@@ -115,13 +117,27 @@ pub(super) fn conf(default: Option<&str>) -> String {
             .entry("cniVersion")
             .or_insert_with(|| json!("1.0.0"));
     }
-    json!({
+    default
+}
+
+/// The shim's conf with the default network, and the networks that the node gives to every pod.
+pub(super) fn conf(default: &Value, default_networks: &[String]) -> String {
+    let mut conf = json!({
         "cniVersion": "1.1.0",
         "name": "cnidaria",
         "type": "cnidaria-shim",
-        "delegates": [default],
-    })
-    .to_string()
+    });
+    if let Some(members) = conf.as_object_mut() {
+        // With `delegates`, `defaultNetworks` has no effect.
+        match default_networks {
+            [] => members.insert("delegates".to_owned(), json!([default])),
+            names => {
+                members.insert("clusterNetwork".to_owned(), json!(DEFAULT_CONF));
+                members.insert("defaultNetworks".to_owned(), json!(names))
+            }
+        };
+    }
+    conf.to_string()
 }
 
 /// Timeouts that do not count: nothing here waits.

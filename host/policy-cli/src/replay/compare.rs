@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use policy_engine::record::{Answer, Call, Redactor, Turn};
-use policy_engine::{Cause, Hook, RequestFacts};
+use policy_engine::{Cause, Finding, Hook, RequestFacts, Severity};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -147,8 +147,18 @@ impl Done {
             done.add("more edits".to_owned(), turn.omitted.to_string());
         }
         for finding in &turn.findings {
-            let text = format!("{} {}", finding.code, finding.message);
-            done.add("finding".to_owned(), text);
+            let fields = finding.fields.iter();
+            let fields = fields.map(|(name, value)| format!(" {name}={value:?}"));
+            let fields: String = fields.collect();
+            let severity = match finding.severity {
+                Severity::Info => "info",
+                Severity::Warning => "warning",
+            };
+            let Finding { code, message, .. } = finding;
+            done.add(
+                "finding".to_owned(),
+                format!("{severity} {code}: {message}{fields}"),
+            );
         }
         done
     }
@@ -233,6 +243,20 @@ mod tests {
             differences(deny, reworded),
             [row(["message", "no", "never"])]
         );
+    }
+
+    #[test]
+    fn all_of_a_finding_is_compared() {
+        let finding = |severity: &str, fields: serde_json::Value| {
+            let finding = json!({"policy": "p", "hook": "before-add", "severity": severity,
+                "code": "c", "message": "m", "fields": fields});
+            json!({ "findings": [finding] })
+        };
+        let plain = finding("info", json!([]));
+        let rows = differences(plain.clone(), finding("warning", json!([["a", "b"]])));
+        let expected = row(["finding", "info c: m", "warning c: m a=\"b\""]);
+        assert_eq!(rows, [expected]);
+        assert_eq!(differences(plain.clone(), plain), Vec::<[_; 3]>::new());
     }
 
     #[test]

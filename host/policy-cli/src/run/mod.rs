@@ -3,16 +3,17 @@
 mod show;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use cni_types::conf::NetworkConfList;
 use cni_types::error::chain;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
 use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, runtime};
+use crate::{FAILED, Output, runtime, suggest};
 
 /// The container id of the only sandbox.
 const SANDBOX: &str = "sandbox";
@@ -52,10 +53,25 @@ pub enum Error {
     #[error("{0}")]
     Manifests(String),
     /// The manifest has no pod.
-    #[error("{path} has no object of kind Pod", path = path.display())]
+    #[error("{path}{hint}", path = path.display())]
     NoPod {
         /// The manifest.
         path: PathBuf,
+        /// What it has instead, with its place.
+        hint: String,
+    },
+    /// The pod has no name.
+    #[error("{path}  metadata.name: the pod has no name", path = path.display())]
+    Unnamed {
+        /// The manifest.
+        path: PathBuf,
+    },
+    /// A network that a delegate answers for does not exist.
+    #[error("--delegate {network:?}: no such network; did you mean {meant:?}?")]
+    Network {
+        network: String,
+        /// The network that is probably meant.
+        meant: String,
     },
     /// A conf or an answer of a delegate is not JSON.
     #[error("{path}:{line}:{column}  {reason}", path = path.display())]
@@ -93,10 +109,15 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     let pods = read(&args.pod)?;
     let pod = pods.pods().first().cloned().ok_or_else(|| Error::NoPod {
         path: args.pod.clone(),
+        hint: other_kind(&args.pod),
     })?;
+    if pod.name.is_empty() {
+        let path = args.pod.clone();
+        return Err(Error::Unnamed { path });
+    }
     objects.extend(pods);
-    let default = args.default_network.as_ref().map(json).transpose()?;
-    let answers = answers(&args.delegates)?;
+    let default = args.default_network.as_ref().map(conf).transpose()?;
+    let answers = answers(&args.delegates, &objects)?;
     let request = RuntimeCall::Pod {
         verb: Verb::Add,
         container: SANDBOX.to_owned(),
@@ -107,7 +128,7 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
         let loaded = policy.load().await?;
         let surroundings = Surroundings {
             objects,
-            default: default.map(|conf| conf.to_string()),
+            default,
             ..Surroundings::default()
         };
         let node = Node::new(&loaded, surroundings);
@@ -126,14 +147,53 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     })
 }
 
-fn json(path: &PathBuf) -> Result<Value, Error> {
+/// What a file without a pod has.
+fn other_kind(path: &Path) -> String {
+    let Some((place, kind)) = manifests::first_kind(path) else {
+        return " has no object of kind Pod".to_owned();
+    };
+    let meant = suggest::similar(&kind, &["Pod"]);
+    let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
+    format!("{place}  kind: expected a Pod, not {kind:?}{meant}")
+}
+
+/// The conf of a network in a file.
+fn conf(path: &PathBuf) -> Result<String, Error> {
+    let (_, text) = json(path)?;
+    // The network has the name of the default network if it has none.
+    let mut named: Value = serde_json::from_str(&text).unwrap_or_default();
+    if let Some(members) = named.as_object_mut() {
+        members.entry("name").or_insert_with(|| "default".into());
+    }
+    match NetworkConfList::parse_any(named.to_string()) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(wrong(path, &text, &chain(&error))),
+    }
+}
+
+/// A mistake in a JSON file, at the first value that the reason quotes.
+fn wrong(path: &Path, text: &str, reason: &str) -> Error {
+    let mut quoted = reason.split('"').skip(1).step_by(2);
+    let at = quoted.find_map(|word| text.find(&format!("{word:?}")));
+    let before = text.get(..at.unwrap_or(0)).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    Error::Syntax {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: line.chars().count() + 1,
+        reason: reason.to_owned(),
+    }
+}
+
+/// The value and the text of a JSON file.
+fn json(path: &PathBuf) -> Result<(Value, String), Error> {
     let failed = |reason: String| Error::Json {
         path: path.clone(),
         reason,
     };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
+    let value = serde_json::from_str(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column().max(1));
         let message = error.to_string();
         let place = format!(" at line {line} column {column}");
         Error::Syntax {
@@ -142,23 +202,27 @@ fn json(path: &PathBuf) -> Result<Value, Error> {
             column,
             reason: message.trim_end_matches(&place).to_owned(),
         }
-    })
+    })?;
+    Ok((value, text))
 }
 
-fn answers(given: &[String]) -> Result<BTreeMap<String, Answer>, Error> {
+fn answers(given: &[String], objects: &Objects) -> Result<BTreeMap<String, Answer>, Error> {
     let mut answers = BTreeMap::new();
     for given in given {
         let (network, path) = given.split_once('=').unwrap_or((ANY, given));
         let path = PathBuf::from(path);
-        let failed = |reason: &str| Error::Json {
-            path: path.clone(),
-            reason: reason.to_owned(),
-        };
-        let Value::Object(members) = json(&path)? else {
-            return Err(failed("is not a JSON object"));
+        if let Some(meant) = objects.misspelt(network) {
+            let network = network.to_owned();
+            return Err(Error::Network { network, meant });
+        }
+        let (value, text) = json(&path)?;
+        let Value::Object(members) = value else {
+            return Err(wrong(&path, &text, "expected a JSON object"));
         };
         let answer = Answer::Result(members);
-        answer.check().map_err(|reason| failed(&reason))?;
+        answer
+            .check()
+            .map_err(|reason| wrong(&path, &text, &reason))?;
         answers.insert(network.to_owned(), answer);
     }
     Ok(answers)

@@ -7,14 +7,14 @@ use policy_engine::{Finding, Severity, Verdict};
 
 use crate::node::{Answered, Denial, Edit, PolicyEvent};
 
-/// Width of the first column, with the hooks' names.
+/// Least width of the first column, with the hooks' names.
 const HOOK: usize = 12;
 
 /// The hooks with their verdicts, edits, findings and lines of log, and what the pod got.
 pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>) -> String {
-    let mut text = String::new();
+    let mut text = Lines::of(&answered.events);
     let mut log = Vec::new();
-    let mut events = answered.events.iter().peekable();
+    let mut events = answered.events.iter();
     while let Some(event) = events.next() {
         match event {
             PolicyEvent::Logged { level, line } => log.push(format!("{}: {line}", level.as_str())),
@@ -30,14 +30,17 @@ pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>)
                     Some((network, if_name)) => format!("{if_name} {network}"),
                     None => String::new(),
                 };
-                let denial = events.clone().find_map(|next| match next {
-                    PolicyEvent::Denied(denial) if denial.hook == *hook => Some(denial),
+                // A call's denial comes before the next call.
+                let own = events.clone();
+                let mut own = own.take_while(|next| !matches!(next, PolicyEvent::Called { .. }));
+                let denial = own.find_map(|next| match next {
+                    PolicyEvent::Denied(denial) => Some(denial),
                     _ => None,
                 });
                 let verdict = shown(*verdict, denial);
-                line(&mut text, hook.as_str(), &format!("{subject:<24}{verdict}"));
+                text.line(hook.as_str(), &format!("{subject:<24}{verdict}"));
                 for line_of_log in log.drain(..) {
-                    line(&mut text, "", &line_of_log);
+                    text.line("", &line_of_log);
                 }
                 let cost = format!(
                     "{:.1} ms, {:.1} of {} MiB, {} of {} log lines",
@@ -47,24 +50,50 @@ pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>)
                     log_lines.0,
                     log_lines.1,
                 );
-                line(&mut text, "", &cost);
+                text.line("", &cost);
             }
             PolicyEvent::Edited { edits, .. } => {
                 for edit in edits {
-                    line(&mut text, "", &format!("edit: {}", edited(edit)));
+                    text.line("", &format!("edit: {}", edited(edit)));
                 }
             }
-            PolicyEvent::Finding(found) => line(&mut text, "", &finding(found)),
+            PolicyEvent::Finding(found) => text.line("", &finding(found)),
             PolicyEvent::Denied(_) | PolicyEvent::Used(_) => {}
         }
     }
-    if text.is_empty() {
-        text.push_str(
+    if text.text.is_empty() {
+        text.text.push_str(
             "the policy was not called: it has no hook for this pod, or does not match it\n",
         );
     }
-    text.push_str(&outcome(answered, entries, status));
-    text
+    outcome(answered, entries, status, &mut text);
+    text.text
+}
+
+/// Lines of two columns.
+struct Lines {
+    text: String,
+    width: usize,
+}
+
+impl Lines {
+    /// The first column has room for the hooks that were called.
+    fn of(events: &[PolicyEvent]) -> Self {
+        let hooks = events.iter().filter_map(|event| match event {
+            PolicyEvent::Called { hook, .. } => Some(hook.as_str().len() + 2),
+            _ => None,
+        });
+        Self {
+            text: String::new(),
+            width: hooks.max().unwrap_or_default().max(HOOK),
+        }
+    }
+
+    fn line(&mut self, first: &str, rest: &str) {
+        let (width, rest) = (self.width, crate::plain(rest.trim_end()));
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.text, "{first:<width$}{rest}");
+    }
 }
 
 fn shown(verdict: Verdict, denial: Option<&Denial>) -> String {
@@ -101,31 +130,31 @@ fn finding(found: &Finding) -> String {
         Severity::Info => "info",
         Severity::Warning => "warning",
     };
-    format!("finding ({severity}) {}: {}", found.code, found.message)
+    let fields = found.fields.iter();
+    let fields = fields.map(|(name, value)| format!(" {name}={value:?}"));
+    let fields: String = fields.collect();
+    format!(
+        "finding ({severity}) {}: {}{fields}",
+        found.code, found.message
+    )
 }
 
-fn outcome(answered: &Answered, entries: &[Entry], status: Option<&str>) -> String {
+fn outcome(answered: &Answered, entries: &[Entry], status: Option<&str>, text: &mut Lines) {
     match &answered.result {
         Ok(_) => {
-            let mut text = "\nattached\n".to_owned();
+            text.text.push_str("\nattached\n");
             for entry in entries {
                 let conf = entry.conf.text();
-                line(
-                    &mut text,
-                    entry.if_name.as_str(),
-                    &format!("{} {conf}", entry.network),
-                );
+                text.line(entry.if_name.as_str(), &format!("{} {conf}", entry.network));
             }
             if let Some(status) = status {
-                line(&mut text, "status", status);
+                text.line("status", status);
             }
-            text
         }
-        Err(error) => format!("\nnot attached: {}\n", cni_types::error::chain(error)),
+        Err(error) => {
+            let reason = cni_types::error::chain(error);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text.text, "\nnot attached: {reason}");
+        }
     }
-}
-
-fn line(text: &mut String, first: &str, rest: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{first:<HOOK$}{}", crate::plain(rest.trim_end()));
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::observe::{Observed, severity};
-use crate::case::{Expect, ExpectedFinding, Verdict};
+use crate::case::{Expect, ExpectedFinding, Pointers, Severity, Verdict};
 
 /// A request that did not go as expected: both sides as YAML-like text, for a diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn attachments(expect: &Expect, observed: &Observed, sides: &mut Sides) {
 
 /// The values at the pointers that an expectation names.
 fn by_interface<'v>(
-    expected: &BTreeMap<String, BTreeMap<String, Value>>,
+    expected: &BTreeMap<String, Pointers>,
     find: impl Fn(&str) -> Option<&'v Value>,
 ) -> Value {
     let interfaces = expected.iter().map(|(if_name, pointers)| {
@@ -124,10 +124,11 @@ fn by_interface<'v>(
     Value::Object(interfaces.collect())
 }
 
-fn at(pointers: &BTreeMap<String, Value>, value: &Value) -> Value {
+fn at(pointers: &Pointers, value: &Value) -> Value {
     let found = pointers.keys().map(|pointer| {
+        let pointer = pointer.as_str();
         let value = value.pointer(pointer).cloned().unwrap_or_default();
-        (pointer.clone(), value)
+        (pointer.to_owned(), value)
     });
     Value::Object(found.collect())
 }
@@ -184,13 +185,13 @@ fn reports(expect: &Expect, observed: &Observed, sides: &mut Sides) {
 
 fn shown(wanted: &ExpectedFinding) -> Value {
     let members = [
-        ("code", &wanted.code),
-        ("severity", &wanted.severity),
-        ("message", &wanted.message),
+        ("code", json!(wanted.code)),
+        ("severity", json!(wanted.severity)),
+        ("message", json!(wanted.message)),
+        ("fields", json!(wanted.fields)),
     ];
-    let given = members
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))));
+    let given = members.into_iter().filter(|(_, value)| !value.is_null());
+    let given = given.map(|(key, value)| (key.to_owned(), value));
     Value::Object(given.collect())
 }
 
@@ -198,8 +199,9 @@ fn shown(wanted: &ExpectedFinding) -> Value {
 fn like(wanted: Option<&ExpectedFinding>, found: &policy_engine::Finding) -> Value {
     let all = ExpectedFinding {
         code: Some(String::new()),
-        severity: Some(String::new()),
+        severity: Some(Severity::Info),
         message: Some(String::new()),
+        fields: None,
     };
     let wanted = wanted.unwrap_or(&all);
     let mut members = Map::new();
@@ -215,6 +217,14 @@ fn like(wanted: Option<&ExpectedFinding>, found: &policy_engine::Finding) -> Val
             false => &found.message,
         };
         members.insert("message".to_owned(), json!(message));
+    }
+    if let Some(fields) = &wanted.fields {
+        let named = found
+            .fields
+            .iter()
+            .filter(|(name, _)| fields.contains_key(name));
+        let named: BTreeMap<&String, &String> = named.map(|(name, value)| (name, value)).collect();
+        members.insert("fields".to_owned(), json!(named));
     }
     Value::Object(members)
 }

@@ -8,6 +8,7 @@ mod observe;
 mod report;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use policy_engine::record::Recorded;
 
 use crate::case::{self, Case, Verdict};
 use crate::node::{Node, Surroundings};
-use crate::policy::{self, Policy};
+use crate::policy::{self, Policy, Unloaded};
 use crate::{FAILED, Output, runtime};
 use compare::Difference;
 use coverage::Coverage;
@@ -64,6 +65,12 @@ pub enum Error {
     /// There is nothing to test.
     #[error("{dir} has no cases: no YAML files in tests/cases, tests or itself", dir = dir.display())]
     NoCases { dir: PathBuf },
+    /// The files have no case, or none with the filter's text.
+    #[error("{what}")]
+    Nothing {
+        /// What the cases lack.
+        what: String,
+    },
     /// The module was not built.
     #[error("{path} does not exist: run `cnidaria policy build`, or name it with --module", path = path.display())]
     NoModule { path: PathBuf },
@@ -104,6 +111,16 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
     if let Some(filter) = &args.filter {
         cases.retain(|case| case.name.contains(filter.as_str()));
     }
+    if cases.is_empty() {
+        let paths = files.cases.iter().map(|path| path.display().to_string());
+        let paths: Vec<String> = paths.collect();
+        let paths = paths.join(", ");
+        let what = match &args.filter {
+            Some(filter) => format!("no case of {paths} has {filter:?} in its name"),
+            None => format!("{paths}: no document is a case"),
+        };
+        return Err(Error::Nothing { what });
+    }
     let policy = Policy::open(&files.module, files.config.as_deref())?;
     // Of each case, only its own keys can be wrong.
     policy.checked()?;
@@ -113,10 +130,10 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
     let ran: Vec<Ran<'_>> = runtime().block_on(async {
         let mut ran = Vec::with_capacity(cases.len());
         for case in &cases {
-            ran.push(run(&policy, case, &mut coverage).await);
+            ran.push(run(&policy, case, &mut coverage).await?);
         }
-        ran
-    });
+        Ok::<_, Error>(ran)
+    })?;
     let running = begun.elapsed();
     if let Some(path) = &args.junit {
         let report = junit::report(&policy.name(), &ran);
@@ -144,6 +161,10 @@ pub struct RecordedCase {
     pub name: String,
     /// The settings, as JSON text.
     pub settings: String,
+    /// Labels of namespaces, by namespace and key.
+    pub namespace_labels: BTreeMap<(String, String), String>,
+    /// What the policy has kept before.
+    pub state: BTreeMap<String, Vec<u8>>,
     /// The requests, in order.
     pub requests: Vec<Recorded>,
 }
@@ -187,6 +208,13 @@ pub fn recorded(
         recorded.push(RecordedCase {
             name: case.name,
             settings: settings.map_or("{}".to_owned(), ToString::to_string),
+            namespace_labels: case.surroundings.objects.namespace_labels(),
+            state: case
+                .surroundings
+                .state
+                .into_iter()
+                .map(|(key, state)| (key, state.value))
+                .collect(),
             requests,
         });
     }
@@ -194,7 +222,14 @@ pub fn recorded(
 }
 
 /// Runs one case on a node of its own.
-async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ran<'c> {
+///
+/// # Errors
+/// [`Error::Case`] for a mistake in its configuration.
+async fn run<'c>(
+    policy: &Policy,
+    case: &'c Case,
+    coverage: &mut Coverage,
+) -> Result<Ran<'c>, Error> {
     let begun = Instant::now();
     let mut differences = Vec::new();
     match policy.load_with(&case.config).await {
@@ -220,8 +255,13 @@ async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ra
                 differences.extend(compare::compare(&step.expect, &observed, title));
             }
         }
-        Err(reasons) => {
-            let observed = Observed::refused(&reasons.join("; "));
+        Err(unloaded) => {
+            if let Unloaded::Configuration(faults) = &*unloaded
+                && let Some(fault) = faults.first().filter(|_| !case.expects_refusal())
+            {
+                return Err(case.mistake(fault).into());
+            }
+            let observed = Observed::refused(&unloaded.text());
             let refusal = case.steps.iter().map(|step| &step.expect);
             let expected = refusal
                 .into_iter()
@@ -232,9 +272,9 @@ async fn run<'c>(policy: &Policy, case: &'c Case, coverage: &mut Coverage) -> Ra
             }
         }
     }
-    Ran {
+    Ok(Ran {
         case,
         differences,
         duration: begun.elapsed(),
-    }
+    })
 }

@@ -7,7 +7,7 @@ use cni_types::version::Version;
 use policy_engine::{Finding, Severity};
 use serde_json::{Map, Value};
 
-use crate::case::Verdict;
+use crate::case::{self, Verdict};
 use crate::node::{Answered, Node, PolicyEvent, RuntimeCall, Verb};
 
 /// The outcome of a request.
@@ -158,11 +158,11 @@ pub(super) fn describe(request: &RuntimeCall) -> String {
     }
 }
 
-/// The severity's name.
-pub(super) fn severity(finding: &Finding) -> &'static str {
+/// The severity in the terms of an expectation.
+pub(super) fn severity(finding: &Finding) -> case::Severity {
     match finding.severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
+        Severity::Info => case::Severity::Info,
+        Severity::Warning => case::Severity::Warning,
     }
 }
 

@@ -1,0 +1,64 @@
+//! What authors of policies do with the binary alone: create, build, check, run and test a policy.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
+
+mod languages;
+mod mistakes;
+mod modules;
+mod suites;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+
+/// Variables of the cargo that runs this test, which would affect the build of a project.
+const NOT_FOR_PROJECTS: [&str; 6] = [
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+];
+
+pub(crate) fn cnidaria(dir: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cnidaria"));
+    for key in NOT_FOR_PROJECTS {
+        command.env_remove(key);
+    }
+    command
+        .env("CARGO_TARGET_DIR", test_artifacts::directory("projects"))
+        .env("NO_COLOR", "1")
+        .arg("policy")
+        .args(arguments)
+        .current_dir(dir)
+        .output()
+        .unwrap()
+}
+
+/// Runs a command that exits with `code`, and returns its standard output.
+pub(crate) fn exits(code: i32, dir: &Path, arguments: &[&str]) -> String {
+    let output = cnidaria(dir, arguments);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{arguments:?}: {stdout}{stderr}"
+    );
+    stdout
+}
+
+/// A command that fails with code 1, and its error.
+pub(crate) fn fails(dir: &Path, arguments: &[&str]) -> String {
+    let output = cnidaria(dir, arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    stderr
+}

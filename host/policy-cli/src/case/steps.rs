@@ -1,0 +1,174 @@
+//! The requests of a case, with their expectations.
+
+use std::collections::BTreeMap;
+
+use cnidaria_core::domain::pod::Pod as Described;
+use policy_engine::Hook;
+use serde_saphyr::{Location, Spanned};
+
+use super::expect::Expect;
+use super::format::{Document, Step as Written};
+use super::read::Place;
+use super::resolved::{answers, time};
+use super::{Error, Step};
+use crate::manifests::Objects;
+use crate::node::{RuntimeCall, Verb};
+use crate::suggest;
+
+/// The requests of a document: its steps, or one ADD of its only pod.
+///
+/// # Errors
+/// The first mistake.
+pub(super) fn steps(
+    file: &Place<'_>,
+    at: Location,
+    document: &Document,
+    objects: &Objects,
+) -> Result<Vec<Step>, Error> {
+    let Some(written) = &document.steps else {
+        let only = match objects.pods() {
+            [only] => only,
+            _ => return Err(file.mistake(at, "several pods need steps: which is added when?")),
+        };
+        let expect = expectation(file, document.expect.as_ref())?;
+        return Ok(vec![Step {
+            request: pod_request(Verb::Add, &only.name, only),
+            answers: None,
+            clock: None,
+            expect,
+        }]);
+    };
+    if let Some(expect) = &document.expect {
+        let reason = "expect stands in each of the steps, if there are steps";
+        return Err(file.mistake(expect.referenced, reason));
+    }
+    if written.value.is_empty() {
+        return Err(file.mistake(written.referenced, "expected at least one step"));
+    }
+    let mut sandboxes: BTreeMap<String, Described> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for step in &written.value {
+        steps.push(Step {
+            request: request(file, step, objects, &mut sandboxes)?,
+            answers: match &step.value.delegates {
+                Some(given) => Some(answers(file, Some(given), objects)?),
+                None => None,
+            },
+            clock: time(file, step.value.clock.as_ref())?,
+            expect: expectation(file, step.value.expect.as_ref())?,
+        });
+    }
+    Ok(steps)
+}
+
+fn request(
+    file: &Place<'_>,
+    step: &Spanned<Written>,
+    objects: &Objects,
+    sandboxes: &mut BTreeMap<String, Described>,
+) -> Result<RuntimeCall, Error> {
+    let given = &step.value;
+    let known = |name: &Spanned<String>, sandboxes: &BTreeMap<String, Described>| {
+        sandboxes.get(&name.value).cloned().ok_or_else(|| {
+            let known: Vec<&str> = sandboxes.keys().map(String::as_str).collect();
+            let mut reason = format!("no earlier step adds sandbox {:?}", name.value);
+            if !known.is_empty() {
+                reason.push_str("; ");
+                reason.push_str(&suggest::hint(&name.value, &known));
+            }
+            file.mistake(name.referenced, reason)
+        })
+    };
+    match given {
+        Written {
+            add: Some(name),
+            check: None,
+            del: None,
+            gc: None,
+            status: None,
+            ..
+        } => {
+            let mut pods = objects.pods().iter();
+            let pod = pods.find(|pod| pod.name == name.value).ok_or_else(|| {
+                let known: Vec<&str> = objects.pods().iter().map(|pod| &*pod.name).collect();
+                let hint = suggest::hint(&name.value, &known);
+                file.mistake(
+                    name.referenced,
+                    format!("unknown pod {:?}; {hint}", name.value),
+                )
+            })?;
+            let sandbox = given.sandbox.clone().unwrap_or_else(|| pod.name.clone());
+            let request = pod_request(Verb::Add, &sandbox, pod);
+            sandboxes.insert(sandbox, pod.clone());
+            Ok(request)
+        }
+        Written {
+            add: None,
+            check: Some(name),
+            del: None,
+            gc: None,
+            status: None,
+            ..
+        } => Ok(pod_request(
+            Verb::Check,
+            &name.value,
+            &known(name, sandboxes)?,
+        )),
+        Written {
+            add: None,
+            check: None,
+            del: Some(name),
+            gc: None,
+            status: None,
+            ..
+        } => Ok(pod_request(
+            Verb::Del,
+            &name.value,
+            &known(name, sandboxes)?,
+        )),
+        Written {
+            add: None,
+            check: None,
+            del: None,
+            gc: Some(used),
+            status: None,
+            ..
+        } => Ok(RuntimeCall::Gc(used.clone())),
+        Written {
+            add: None,
+            check: None,
+            del: None,
+            gc: None,
+            status: Some(true),
+            ..
+        } => Ok(RuntimeCall::Status),
+        _ => {
+            let reason = "a step has exactly one of add, check, del, gc and status";
+            Err(file.mistake(step.referenced, reason))
+        }
+    }
+}
+
+fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
+    RuntimeCall::Pod {
+        verb,
+        container: container.to_owned(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+    }
+}
+
+fn expectation(file: &Place<'_>, given: Option<&Spanned<Expect>>) -> Result<Expect, Error> {
+    let Some(given) = given else {
+        return Ok(Expect::default());
+    };
+    if let Some(hook) = &given.value.hook {
+        let known: Vec<&str> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
+        if !known.contains(&hook.value.as_str()) {
+            let hint = suggest::hint(&hook.value, &known);
+            let reason = format!("unknown hook {:?}; {hint}", hook.value);
+            return Err(file.mistake(hook.referenced, reason));
+        }
+    }
+    Ok(given.value.clone())
+}
