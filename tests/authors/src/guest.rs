@@ -86,7 +86,7 @@ fn port_mapping(given: &policy_engine::PortMapping) -> PortMapping {
 }
 
 /// An attachment.
-pub(crate) fn attachment(given: &policy_engine::Attachment) -> Attachment {
+pub(crate) fn attachment(given: &policy_engine::PolicyAttachment) -> Attachment {
     let ips: Vec<&str> = given.ips.iter().map(String::as_str).collect();
     let conf = given.conf.to_string();
     let mut attachment = Attachment::new(&given.network, &given.if_name, &conf).with_ips(&ips);
@@ -114,8 +114,8 @@ pub(crate) fn attachment(given: &policy_engine::Attachment) -> Attachment {
 
 /// A plan, in which attachments have these statuses.
 pub(crate) fn plan(
-    attachments: &[policy_engine::Attachment],
-    statuses: &[record::Outcome],
+    attachments: &[policy_engine::PolicyAttachment],
+    statuses: &[record::RecordedOutcome],
 ) -> Plan {
     let attachments = attachments.iter().enumerate();
     let pairs = attachments.map(|(index, one)| {
@@ -137,7 +137,7 @@ pub(crate) fn failure(given: &policy_engine::AddFailure) -> Failure {
 }
 
 /// A result with its tags.
-pub(crate) fn outcome(given: &record::Outcome) -> Outcome {
+pub(crate) fn outcome(given: &record::RecordedOutcome) -> Outcome {
     let tags = given.earlier.iter().chain(&given.tags);
     tags.fold(
         result(&parsed(given.result.get())),
