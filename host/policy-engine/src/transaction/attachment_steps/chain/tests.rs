@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::super::super::invariants::{self, Offered};
-use super::super::super::{AttachmentChange, Budget, Draft as _, Working};
+use super::super::super::{AttachmentChange, Budget, Working};
 use super::super::tests::attachment;
 use super::*;
 use crate::model::grant::{ConfGrant, Grant};
