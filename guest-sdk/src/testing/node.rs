@@ -17,6 +17,13 @@ pub trait Exported: Policy {
     const HOOKS: Hooks<Self>;
 }
 
+/// A hook of one attachment, with its plan or result.
+pub type OfAttachment<P, T> = fn(&P, &Request, &Attachment, &T) -> Verdict;
+/// A hook of the whole result.
+pub type OfResult<P> = fn(&P, &Request, &Plan, &Outcome) -> Verdict;
+/// A hook that only reports.
+pub type Finds<P, T, U> = fn(&P, &Request, &T, &U) -> Vec<Finding>;
+
 /// The exported hooks of a policy.
 #[derive(Debug)]
 pub struct Hooks<P> {
@@ -25,23 +32,23 @@ pub struct Hooks<P> {
     /// [`ValidateSelections`](crate::hooks::ValidateSelections).
     pub validate_selections: Option<fn(&P, &Request, &Selections) -> Verdict>,
     /// [`BeforeAdd`](crate::hooks::BeforeAdd).
-    pub before_add: Option<fn(&P, &Request, &Attachment, &Plan) -> Verdict>,
+    pub before_add: Option<OfAttachment<P, Plan>>,
     /// [`ValidatePlan`](crate::hooks::ValidatePlan).
     pub validate_plan: Option<fn(&P, &Request, &Plan) -> Verdict>,
     /// [`AfterAdd`](crate::hooks::AfterAdd).
-    pub after_add: Option<fn(&P, &Request, &Attachment, &Outcome) -> Verdict>,
+    pub after_add: Option<OfAttachment<P, Outcome>>,
     /// [`Finalize`](crate::hooks::Finalize).
-    pub finalize: Option<fn(&P, &Request, &Plan, &Outcome) -> Verdict>,
+    pub finalize: Option<OfResult<P>>,
     /// [`ValidateResult`](crate::hooks::ValidateResult).
-    pub validate_result: Option<fn(&P, &Request, &Plan, &Outcome) -> Verdict>,
+    pub validate_result: Option<OfResult<P>>,
     /// [`AddFailed`](crate::hooks::AddFailed).
-    pub add_failed: Option<fn(&P, &Request, &Plan, &Failure) -> Vec<Finding>>,
+    pub add_failed: Option<Finds<P, Plan, Failure>>,
     /// [`Check`](crate::hooks::Check).
-    pub check: Option<fn(&P, &Request, &Attachment, &Outcome) -> Verdict>,
+    pub check: Option<OfAttachment<P, Outcome>>,
     /// [`Status`](crate::hooks::Status).
     pub status: Option<fn(&P) -> Result<(), String>>,
     /// [`Del`](crate::hooks::Del).
-    pub del: Option<fn(&P, &Request, &Attachment, &Outcome) -> Vec<Finding>>,
+    pub del: Option<Finds<P, Attachment, Outcome>>,
     /// [`Gc`](crate::hooks::Gc).
     pub gc: Option<fn(&P, &[ValidAttachment]) -> Vec<Finding>>,
 }

@@ -39,16 +39,24 @@ pub(super) fn between(old: &Description, new: &Description) -> Vec<Change> {
         ("needs", needs(old), needs(new)),
         (
             "calls itself",
-            said(old, |said| vec![said.title()]),
-            said(new, |said| vec![said.title()]),
+            described(old, |said| vec![said.title()]),
+            described(new, |said| vec![said.title()]),
         ),
         (
             "wants grants",
-            said(old, |said| said.grants.clone()),
-            said(new, |said| said.grants.clone()),
+            described(old, |said| said.grants.clone()),
+            described(new, |said| said.grants.clone()),
         ),
-        ("wants limits", said(old, limits), said(new, limits)),
-        ("settings", said(old, settings), said(new, settings)),
+        (
+            "wants limits",
+            described(old, limits),
+            described(new, limits),
+        ),
+        (
+            "settings",
+            described(old, settings),
+            described(new, settings),
+        ),
         ("does not load", old.faults.clone(), new.faults.clone()),
     ]
     .into_iter()
@@ -62,8 +70,8 @@ pub(super) fn between(old: &Description, new: &Description) -> Vec<Change> {
 }
 
 /// A part of what a component says of itself.
-fn said(of: &Description, part: impl FnOnce(&Said) -> Vec<String>) -> Vec<String> {
-    of.description.as_ref().map(part).unwrap_or_default()
+fn described(component: &Description, part: impl FnOnce(&Said) -> Vec<String>) -> Vec<String> {
+    component.description.as_ref().map(part).unwrap_or_default()
 }
 
 fn limits(said: &Said) -> Vec<String> {

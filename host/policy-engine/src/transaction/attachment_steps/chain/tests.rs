@@ -65,11 +65,12 @@ fn appending_makes_a_chain_of_one_plugin() {
     let added =
         r#"[{"op":"add","path":"/conf/plugins/1","value":{"type":"tuning","promisc":true}}]"#;
     assert_eq!(patch, added);
-    let second = make(&mut working, "b", &[&append]);
+    let other = |draft: &AttachmentDraft| draft.append_plugin(r#"{"type":"tuning"}"#, &grant());
+    let second = make(&mut working, "b", &[&other]);
     assert!(second.contains("/conf/plugins/2"), "{second}");
     assert_eq!(
         working.finish().attachment.conf.to_string(),
-        r#"{"cniVersion":"1.0.0","name":"storage","plugins":[{"type":"macvlan","capabilities":{"mac":true}},{"type":"tuning","promisc":true},{"type":"tuning","promisc":true}]}"#
+        r#"{"cniVersion":"1.0.0","name":"storage","plugins":[{"type":"macvlan","capabilities":{"mac":true}},{"type":"tuning","promisc":true},{"type":"tuning"}]}"#
     );
 }
 
