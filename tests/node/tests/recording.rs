@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "what is missing fails the test, in its helpers too"
 )]
@@ -85,6 +86,55 @@ fn a_changed_policy_is_compared_with_real_adds() {
             assert!(shown.contains(line), "{shown}");
         }
         assert!(shown.ends_with(": 1 would change\n"), "{shown}");
+    });
+}
+
+const PAGE: &str = include_str!("../../../docs/policies/record-and-replay.md");
+
+/// The blocks of shell commands of the page.
+fn commands() -> Vec<&'static str> {
+    let blocks = PAGE.split("\n```sh\n").skip(1);
+    blocks
+        .map(|block| block.split("```").next().unwrap_or_default())
+        .collect()
+}
+
+/// Runs commands of the page in a directory, against the node's daemon.
+fn shell(node: &Node, script: &str) -> Output {
+    let program = node.binaries().command_line().unwrap();
+    let (program, sockets) = (program.display(), node.path("multus"));
+    let sockets = sockets.display();
+    let function = format!("cnidaria() {{ {program} --socket-dir {sockets} \"$@\"; }}\n");
+    Command::new("sh")
+        .args(["-euxc", &(function + script)])
+        .current_dir(node.path("page"))
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_commands_of_the_page_work() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.add_policy("10-mtu", "annotation-mtu", &json!({}))
+            .unwrap();
+        node.config["cnidaria"]["policies"]["record"] = json!({ "directory": node.path("record") });
+        node.start_daemon().unwrap();
+        assert!(make(node, "ADD", &pod(node, "web", 1400)), "{}", node.log());
+        let [record, replay] = commands()[..] else {
+            panic!("{:?}", commands());
+        };
+        node.write("page/policy.json", r#"{"settings": {"max": 1300}}"#)
+            .unwrap();
+        let recorded = shell(node, record);
+        assert!(recorded.status.success(), "{recorded:?}");
+        let module = node.binaries().policy("annotation-mtu").unwrap();
+        std::fs::copy(module, node.path("page/new.wasm")).unwrap();
+        let replayed = shell(node, replay);
+        let shown = String::from_utf8_lossy(&replayed.stdout);
+        assert_eq!(replayed.status.code(), Some(3), "{shown}{replayed:?}");
+        let change = "default/web  before-add net1 default/blue  verdict: accept → deny 111\n";
+        assert!(shown.contains(change), "{shown}");
     });
 }
 

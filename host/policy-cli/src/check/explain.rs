@@ -61,9 +61,15 @@ fn limit(reason: &str, whole: &str, configuration: &Configuration) -> Fault {
 /// errors a place in the settings.
 fn settings(reason: &str, configuration: &Configuration) -> Fault {
     let text = configuration.settings();
-    let (key, reason) = key(reason);
+    let (mut key, reason) = key(reason);
     let (reason, end) = without_place(reason, text);
     let unknown = unknown_key(reason);
+    // An unknown key is one of the object that has it.
+    if let Some((name, _)) = &unknown
+        && let Some(parent) = key.strip_suffix(&format!(".{name}"))
+    {
+        key = parent.to_owned();
+    }
     let offset = match &unknown {
         Some((key, _)) => {
             let quoted = format!("{key:?}");
@@ -208,6 +214,7 @@ mod tests {
         );
         check("settings: unknown field `serach`, expected `search` or `mtu` at line 2 column 12");
         check("unknown key \"serach\", expected one of search, mtu");
+        check("settings.serach: unknown field `serach`, expected `search` at line 2 column 12");
     }
 
     #[test]
