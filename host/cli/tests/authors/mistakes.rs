@@ -31,7 +31,7 @@ fn a_wrong_configuration_has_its_place() {
     };
     check(
         "{\n  \"mode\": \"audit\",\n  \"settings\": {\n    \"serach\": [\"a\"]\n  }\n}\n",
-        "policy.json:4:5  settings: unknown key \"serach\"; did you mean \"search\"?",
+        "policy.json:4:5  settings.serach: unknown key \"serach\"; did you mean \"search\"?",
     );
     check(
         "{\n  \"mod\": \"audit\"\n}\n",
@@ -135,7 +135,7 @@ fn mistakes_in_manifests_have_their_place() {
     write("result.json", "{\n  \"ips\": [{\"address\": \"x\"}]\n}\n");
     let message = run(&["--delegate", "result.json"]);
     assert!(
-        message.contains("result.json:2:24  invalid ips[0].address"),
+        message.contains("result.json:2:23  invalid ips[0].address"),
         "{message}"
     );
     write("result.json", "{\"ipz\": []}");

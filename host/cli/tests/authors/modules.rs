@@ -27,7 +27,7 @@ fn modules_are_measured_and_compared() {
     );
     let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
     let text = exits(0, dir.path(), &["inspect", &new, "--diff", &old]);
-    assert!(text.contains("hooks\n  + validate-selections\n"), "{text}");
+    assert!(text.contains("  + validate-selections\n"), "{text}");
     let same = exits(0, dir.path(), &["inspect", &new, "--diff", &new]);
     assert_eq!(same, "no difference\n");
     let json = exits(
