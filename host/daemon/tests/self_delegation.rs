@@ -124,7 +124,7 @@ async fn a_policy_cannot_make_a_network_the_shim() {
 
 #[tokio::test]
 async fn a_nads_conf_sets_no_place_of_the_node() {
-    let keys = r#""binDir":"/theirs","BinDir":"/theirs","cniDir":"/theirs","confDir":"/theirs","daemonSocketDir":"/theirs","kubeconfig":"/theirs","multusNamespace":"theirs","namespaceIsolation":false,"cnidaria":{}"#;
+    let keys = r#""BinDir":"/theirs","cniDir":"/theirs","confDir":"/theirs","daemonSocketDir":"/theirs","kubeconfig":"/theirs","multusNamespace":"theirs","namespaceIsolation":false,"cnidaria":{}"#;
     let conf = format!(r#"{{"cniVersion":"1.0.0","name":"one","type":"t",{keys}}}"#);
     let world = World::new();
     world.pod("a", "one");
