@@ -33,6 +33,7 @@ mod hotplug;
 mod lanes;
 mod leave;
 mod limits;
+mod operators;
 mod pod_netns;
 mod reboot;
 mod retries;
@@ -452,32 +453,6 @@ impl Pipeline {
         }
     }
 
-    /// The sandboxes with pending undos.
-    pub fn undos(&self, cni_dir: &Path) -> Vec<Undo> {
-        self.retries.list(cni_dir)
-    }
-
-    /// Forgets a container, or one of its interfaces, without undoing anything: the operator's last
-    /// resort. Returns what was forgotten.
-    ///
-    /// # Errors
-    /// [`Error::NotAttached`] if nothing is recorded; [`Error::Busy`] if the container's turn is not
-    /// free for a while; [`Error::Ledger`].
-    pub async fn forget(
-        self: &Arc<Self>,
-        cni_dir: &Path,
-        container: &ContainerId,
-        if_name: Option<&IfName>,
-    ) -> Result<Vec<Entry>, Error> {
-        forget::forget(self, &Dirs::new(cni_dir, &[]), container, if_name).await
-    }
-
-    /// The directories that have a container or, if one is given, an interface of it: an id may be
-    /// recorded in several, by an earlier use and a present one.
-    pub async fn holding(&self, container: &ContainerId, if_name: Option<&IfName>) -> Vec<PathBuf> {
-        forget::holding(self, container, if_name).await
-    }
-
     /// Rejects requests from now on: the daemon is about to exit.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -486,14 +461,6 @@ impl Pipeline {
     /// Whether requests are rejected.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
-    }
-
-    /// All recorded entries of a directory, for operators.
-    ///
-    /// # Errors
-    /// [`LedgerError`] if the directory cannot be read.
-    pub async fn entries(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
-        self.ports.ledger.list(cni_dir).await
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{DAMAGED_DIR, file};
+use cnidaria_core::ports::LedgerError;
+
+use super::{DAMAGED_DIR, failed, file};
 
 /// Moves something that is not a directory from the place of one.
 pub(super) fn clear(dir: &Path, cni_dir: &Path) {
@@ -31,4 +33,14 @@ pub(super) fn set_aside(path: &Path, cni_dir: &Path) {
             tracing::error!(path = %path.display(), %error, "cannot set aside a damaged file of the ledger")
         }
     }
+}
+
+/// Moves away a directory in the place of a file, which could not be removed as one. Returns whether
+/// there was one.
+pub(super) fn move_dir(path: &Path, cni_dir: &Path) -> Result<bool, LedgerError> {
+    if !path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Ok(false);
+    }
+    let moved = file::move_aside(path, &cni_dir.join(DAMAGED_DIR));
+    moved.map(|_| true).map_err(failed("move", path))
 }

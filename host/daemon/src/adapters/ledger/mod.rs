@@ -26,7 +26,7 @@ use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
 use libcni::cache::Cache;
 
-use self::aside::{clear, set_aside};
+use self::aside::{clear, move_dir, set_aside};
 pub use self::boot::Boot;
 use self::count::Count;
 use self::delegates_file::Writer;
@@ -351,11 +351,7 @@ impl Ledger for Files {
 
     async fn forget_result(&self, cni_dir: &Path, entry: &Entry) -> Result<(), LedgerError> {
         let cache = Cache::new(cni_dir);
-        let path = cache.path(&key(entry));
-        if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            let moved = file::move_aside(&path, &cni_dir.join(DAMAGED_DIR));
-            moved.map(drop).map_err(failed("move", &path))?;
-        } else {
+        if !move_dir(&cache.path(&key(entry)), cni_dir)? {
             cache.remove(&key(entry)).map_err(from_cache)?;
         }
         if let Some(index) = &self.index {
@@ -415,14 +411,10 @@ impl Ledger for Files {
         record: &DeferredDel,
     ) -> Result<(), LedgerError> {
         let path = deferred::path(cni_dir, &record.name);
-        match std::fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => {
-                file::move_aside(&path, &cni_dir.join(DAMAGED_DIR))
-                    .map(drop)
-                    .map_err(failed("move", &path))
-            }
-            _ => remove(&path).map(drop),
+        if move_dir(&path, cni_dir)? {
+            return Ok(());
         }
+        remove(&path).map(drop)
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
