@@ -129,7 +129,12 @@ fn reason(error: &serde_saphyr::Error) -> String {
         serde_saphyr::Error::Unexpected { expected, .. } => {
             format!("expected {}", in_words(expected))
         }
-        error => manifests::message(error),
+        error => match manifests::message(error) {
+            number if ["invalid u32", "invalid u64"].contains(&number.as_str()) => {
+                "expected a whole number".to_owned()
+            }
+            message => message,
+        },
     }
 }
 
@@ -190,7 +195,10 @@ mod tests {
             "a.yaml:1:19  delegates.eth0: ",
         );
         check("networks: {a: [1]}\n", "a.yaml:1:15  networks.a: ");
-        check("expect: {code: many}\n", "a.yaml:1:16  expect.code: ");
+        check(
+            "expect: {code: many}\n",
+            "a.yaml:1:16  expect.code: expected a whole number",
+        );
         check(
             "expect: {interfaces: eth0}\n",
             "a.yaml:1:22  expect.interfaces: expected a list",
@@ -227,7 +235,7 @@ mod tests {
         );
         check(
             "delegates: {eth0: {ipz: []}}\n",
-            "a.yaml:1:19  delegates.eth0: expected members of a CNI result: unknown member \"ipz\"; did you mean \"ips\"?",
+            "a.yaml:1:19  delegates.eth0: expected members of a CNI result: unknown member \"ipz\"; known are cniVersion, interfaces, ips, routes, dns",
         );
         check(
             "networks: {storage: {tpye: ptp}}\n",
