@@ -3,6 +3,7 @@
 #   make demo   a demonstration: two networks and three policies on a private node on this machine
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
+#   make collect  kills 1,000 sandboxes hard, reboots in between, and looks what is left
 #   make fuzz   runs every fuzz target for three minutes
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
@@ -56,6 +57,14 @@ soak:
 	$(CARGO) build-shim
 	tests/node/enter $(target)/debug/cnidaria-soak $(load)
 	tests/fuzz/run $(seconds)
+
+.PHONY: collect
+collect: kills ?= 1000
+collect:
+	@tests/setup/install test
+	$(CARGO) build --workspace --bins
+	$(CARGO) build-shim
+	CNIDARIA_HARD_KILLS=$(kills) $(CARGO) test --package cnidaria-node-tests --test collecting -- --nocapture
 
 .PHONY: fuzz
 fuzz: seconds ?= 180

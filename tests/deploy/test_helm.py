@@ -22,6 +22,7 @@ SAME = {
 }
 COMPONENTS = {
     "cni-1.1": {"config": {"cniVersion": "1.1.0"}},
+    "collect": {"config": {"cnidaria": {"collect": {"runtimeSocket": "/run/containerd/containerd.sock"}}}},
     "k3s": "k3s",
     "metrics": {"metrics": {"enabled": True}},
     "openshift": "openshift",

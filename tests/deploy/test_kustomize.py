@@ -16,7 +16,18 @@ PLATFORMS = {"k3s", "talos", "openshift"}
 # Image volumes are on by default from this version on.
 IMAGE_VOLUMES = "1.35"
 # What a component changes in the daemon's configuration.
-CONFIG = {"cni-1.1": {"cniVersion": "1.1.0"}, "metrics": {"metricsPort": 29091}}
+COLLECT = {"runtimeSocket": "/run/containerd/containerd.sock"}
+CONFIG = {
+    "cni-1.1": {"cniVersion": "1.1.0"},
+    "metrics": {"metricsPort": 29091},
+    "collect": {"cnidaria": {"collect": COLLECT}},
+}
+
+
+def changed(config, changes):
+    """The configuration with the changes of a component."""
+    own = config["cnidaria"] | changes.get("cnidaria", {})
+    return config | changes | {"cnidaria": own}
 
 
 def renderings():
@@ -154,9 +165,10 @@ class Kustomize(unittest.TestCase):
         before = render.daemon_config(render.base())
         for name in render.COMPONENTS:
             with self.subTest(name):
-                self.assertEqual(render.daemon_config(render.base(name)), before | CONFIG.get(name, {}))
-        both = render.daemon_config(render.base(*CONFIG))
-        self.assertEqual(both, before | CONFIG["cni-1.1"] | CONFIG["metrics"])
+                wanted = changed(before, CONFIG.get(name, {}))
+                self.assertEqual(render.daemon_config(render.base(name)), wanted)
+        wanted = functools.reduce(changed, CONFIG.values(), before)
+        self.assertEqual(render.daemon_config(render.base(*CONFIG)), wanted)
 
     @each
     def test_paths_of_confs_and_binaries_are_consistent(self, name, objects):

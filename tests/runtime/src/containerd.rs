@@ -186,6 +186,16 @@ impl Containerd {
         self.ctr(&arguments)
     }
 
+    /// Removes what containerd has on disk of a sandbox that has ended. Its CRI service forgets it at
+    /// the next start.
+    ///
+    /// # Errors
+    /// With the output of `ctr`, while a task runs.
+    pub fn forget(&self, sandbox: &str) -> Result<(), Error> {
+        self.ctr(&["containers", "rm", sandbox])?;
+        Ok(())
+    }
+
     /// Stops a detached container with SIGTERM, as the kubelet does, and waits for it.
     ///
     /// # Errors
