@@ -4,6 +4,7 @@
 #   make test   runs every test
 #   make soak   kills the daemon 300 times, loads it for an hour, and runs every fuzz target
 #   make collect  kills 1,000 sandboxes hard, reboots in between, and looks what is left
+#   make churn  attaches and detaches 10,000 pods while the installation is replaced 50 times
 #   make fuzz   runs every fuzz target for three minutes
 #   make lint   rustfmt, clippy and rustdoc with warnings denied; dependencies; the docs' links and words
 #   make manifests  checks what kustomize and Helm render, Kubernetes' schemas, alerts
@@ -65,6 +66,16 @@ collect:
 	$(CARGO) build --workspace --bins
 	$(CARGO) build-shim
 	CNIDARIA_HARD_KILLS=$(kills) $(CARGO) test --package cnidaria-node-tests --test collecting -- --nocapture
+
+# Directories with the binaries of other versions: make churn versions="/opt/cnidaria-0.0.9".
+.PHONY: churn
+churn: pods ?= 10000
+churn: swaps ?= 50
+churn:
+	@tests/setup/install test
+	$(CARGO) build --workspace --bins
+	$(CARGO) build-shim
+	tests/node/enter $(target)/debug/cnidaria-churn $(pods) $(swaps) $(versions)
 
 .PHONY: fuzz
 fuzz: seconds ?= 180

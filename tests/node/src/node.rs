@@ -31,6 +31,8 @@ pub struct Node {
     /// The daemon's environment variables, besides `PATH`.
     pub environment: BTreeMap<String, String>,
     daemon: Option<Daemon>,
+    /// The daemon of another build.
+    other_daemon: Option<PathBuf>,
 }
 
 impl Node {
@@ -70,6 +72,7 @@ impl Node {
             conf,
             environment: BTreeMap::new(),
             daemon: None,
+            other_daemon: None,
         };
         for name in ["manifests", "status", "ledger", "ipam", "net.d", "policies"] {
             let path = node.path(name);
@@ -223,6 +226,11 @@ impl Node {
         Ok(networks.unwrap_or_default())
     }
 
+    /// Starts this binary from now on, such as the daemon of another version.
+    pub fn use_daemon(&mut self, program: PathBuf) {
+        self.other_daemon = Some(program);
+    }
+
     /// Starts the daemon with [`Node::config`] and waits until it is ready.
     ///
     /// # Errors
@@ -234,8 +242,12 @@ impl Node {
             return Err(Error::Running);
         }
         let config = self.write("daemon-config.json", pretty(&self.config))?;
+        let program = match &self.other_daemon {
+            Some(program) => program.clone(),
+            None => self.binaries.daemon()?,
+        };
         self.daemon = Some(Daemon::start(
-            Command::new(self.binaries.daemon()?)
+            Command::new(program)
                 .arg("--config")
                 .arg(&config)
                 .env_clear()
