@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use node::{Node, networks};
+use serde_json::{Value, json};
 
 pub use error::Error;
 pub use installation::Version;
@@ -53,6 +54,12 @@ pub struct Plan {
 pub fn run(node: &mut Node, plan: &Plan) -> Result<Report, Error> {
     let begun = Instant::now();
     networks::prepare(node)?;
+    // A machine that is busy with other work takes longer than the default of thirty seconds for a
+    // swap; the kubelet gives a sandbox four minutes.
+    if let Value::Object(conf) = &mut node.conf {
+        let shim = json!({ "shim": { "addConnectTimeoutMs": 120_000 } });
+        conf.insert("cnidaria".to_owned(), shim);
+    }
     let installation = Installation::prepare(node, &plan.versions)?;
     installation.begin(node)?;
     let site = Site::of(node, installation.shim());
