@@ -219,7 +219,7 @@ pub(crate) struct ExplainPodArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BundleArgs {
-    /// The file; it must not exist [default: cnidaria-NODE-TIME.tar.gz]
+    /// The file, which must not exist, or `-` for standard output [default: cnidaria-NODE-TIME.tar.gz]
     #[arg(value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
 

@@ -1,7 +1,7 @@
 //! The file of a bundle: a compressed archive that only its owner can read.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,15 @@ fn try_write(path: &Path, parts: &[Part]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    write_to(file, parts)?.sync_all()
+}
+
+/// Writes an archive; returns what it was written to.
+///
+/// # Errors
+/// Writing failed.
+pub(super) fn write_to<W: Write>(target: W, parts: &[Part]) -> io::Result<W> {
+    let mut archive = tar::Builder::new(GzEncoder::new(target, Compression::default()));
     for part in parts {
         let mut header = tar::Header::new_ustar();
         header.set_mode(0o600);
@@ -48,7 +56,7 @@ fn try_write(path: &Path, parts: &[Part]) -> io::Result<()> {
         let name = format!("{DIRECTORY}/{}", part.name);
         archive.append_data(&mut header, name, part.content.as_slice())?;
     }
-    let mut file = archive.into_inner()?.finish()?;
-    file.flush()?;
-    file.sync_all()
+    let mut target = archive.into_inner()?.finish()?;
+    target.flush()?;
+    Ok(target)
 }

@@ -6,7 +6,7 @@ mod gather;
 mod scrub;
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shim_api::admin::rfc3339;
 
@@ -16,6 +16,9 @@ use crate::output::{self, Column};
 /// Bytes of one file of a bundle, and of all of them before they are compressed.
 const MAX_FILE: usize = 4 << 20;
 const MAX_BUNDLE: usize = 16 << 20;
+
+/// The name that stands for standard output.
+const STANDARD_OUTPUT: &str = "-";
 
 /// A file of a bundle.
 #[derive(Debug)]
@@ -32,6 +35,11 @@ pub(crate) fn bundle(args: &Args, wanted: &BundleArgs) -> Result<String, Box<dyn
     let list = list(&parts);
     if wanted.list {
         return Ok(list);
+    }
+    if wanted.file.as_deref() == Some(Path::new(STANDARD_OUTPUT)) {
+        eprint!("{list}");
+        archive::write_to(std::io::stdout().lock(), &parts)?;
+        return Ok(String::new());
     }
     output::print(&list)?;
     let path = wanted.file.clone().unwrap_or_else(default_path);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 
 use flate2::read::GzDecoder;
 use serde_json::json;
@@ -161,6 +162,21 @@ fn the_list_writes_nothing() {
     let listed = node.run(&arguments).success();
     assert!(listed.contains("daemon-config.json"), "{listed}");
     assert_eq!(fs::read_dir(node.dir()).unwrap().count(), before);
+}
+
+#[test]
+fn a_bundle_goes_to_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_cnidaria"))
+        .args(["bundle", "-", "--config", "/nonexistent", "--socket-dir"])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let file = dir.path().join("bundle.tar.gz");
+    fs::write(&file, output.stdout).unwrap();
+    let listed = String::from_utf8(output.stderr).unwrap();
+    assert!(listed.contains("doctor.json"), "{listed}");
+    assert_eq!(read(&file).len(), 8);
 }
 
 #[test]
