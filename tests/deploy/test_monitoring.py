@@ -33,6 +33,7 @@ SERIES = [
     ("cnidaria_ledger_containers", "gauge", {}),
     ("cnidaria_deferred_containers", "gauge", {}),
     ("cnidaria_undos_pending", "gauge", {}),
+    ("cnidaria_traces_exported", "counter", {"outcome": "sent"}),
     ("pod_network_name_info", "gauge",
      {"pod": "a", "namespace": "default", "interface": "net1", "network_name": "default/blue"}),
     ("cnidaria_undo_failures", "counter", {}),

@@ -81,6 +81,8 @@ Examples:
   Why a pod has no net1, or what a new pod would get:
     cnidaria explain --pod shop/web-0
     cnidaria explain deployment.yaml
+  Why a pod took long to start:
+    cnidaria trace shop/web-0
   Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
@@ -126,6 +128,17 @@ pub(crate) enum Command {
     /// pod runs on this node, the difference to what is attached is shown too. Exits with 3 if the
     /// ADD would fail.
     Explain(ExplainPodArgs),
+
+    /// Shows where the time of the last requests went
+    ///
+    /// Without an argument, lists the requests that the daemon keeps in memory, running ones
+    /// included. With one, shows each stage, policy and delegate of a request as a waterfall. The id is
+    /// the `request` of the daemon's log lines and, if the runtime traces, that of the runtime's trace.
+    Trace {
+        /// Id of a request or its first eight digits, or a pod: all of its requests
+        #[arg(value_name = "ID|[NAMESPACE/]POD")]
+        wanted: Option<String>,
+    },
 
     /// Installs the shim and the policy modules on this node
     ///

@@ -9,6 +9,7 @@ mod forget;
 mod manual;
 mod output;
 mod policy;
+mod trace;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -118,6 +119,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         Command::Ready(command) => {
             return finished(node_cli::ready(command, &args.socket_dir())?);
         }
+        Command::Trace { wanted } => trace::trace(args, wanted.as_deref())?,
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {
             manual::pages(directory)?;

@@ -11,3 +11,4 @@ pub mod own;
 pub mod places;
 pub mod policies;
 pub mod reference;
+pub mod trace;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use cnidaria_core::conf::timeouts::Timeouts;
 
 use super::policies::PolicyConfig;
+use super::trace::TraceConfig;
 use cnidaria_core::domain::limits::Limits;
 
 /// The settings under the key `cnidaria`.
@@ -53,6 +54,8 @@ pub struct OwnConfig {
     pub defer_dels_of: BTreeSet<String>,
     /// Format of log lines.
     pub log_format: LogFormat,
+    /// Traces of requests.
+    pub trace: TraceConfig,
     /// Whether the metrics say which pod has which network.
     pub pod_network_metrics: bool,
 }
@@ -80,6 +83,7 @@ impl Default for OwnConfig {
             defer_dels: true,
             defer_dels_of: BTreeSet::new(),
             log_format: LogFormat::default(),
+            trace: TraceConfig::default(),
             pod_network_metrics: false,
         }
     }

@@ -9,4 +9,5 @@ pub mod domain;
 pub mod pipeline;
 pub mod ports;
 pub mod report;
+pub mod spans;
 pub mod stages;

@@ -158,6 +158,12 @@ pub(crate) fn not_configured() -> CniError {
     CniError::new(code::INVALID_CONFIG, message)
 }
 
+/// The error if the configuration turns traces off.
+pub(crate) fn not_traced() -> CniError {
+    let message = "the daemon traces no requests: its configuration has cnidaria.trace.requests 0";
+    CniError::new(code::INVALID_CONFIG, message)
+}
+
 /// What a recording has.
 pub(crate) fn recording(status: policy_engine::record::Status) -> admin::Recording {
     let shown = |path: std::path::PathBuf| path.display().to_string();

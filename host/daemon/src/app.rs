@@ -1,6 +1,7 @@
 //! The daemon as a whole: parses the configuration, builds the adapters, binds the socket, and
 //! serves until a signal arrives. Opens nothing before the configuration has been validated.
 
+mod handler;
 mod leaving;
 mod ledgers;
 mod policies;
@@ -12,10 +13,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use cni_types::error::{CniError, code};
-use hyper::StatusCode;
 use libcni::{Cgroup, Helper, Root};
 use policy_engine::PolicyHost;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,12 +27,10 @@ use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::node_files::ConfFiles;
 use crate::adapters::pod_network::Netlink;
-use crate::admin;
-use crate::explain;
 use crate::idle;
 use crate::multus_conf::{self, Provided};
-use crate::response;
 use crate::server::{self, Handler, Socket};
+use crate::trace::Traces;
 use ::policies::{Engine, Lookup};
 use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Pipeline, Ports};
@@ -101,18 +96,23 @@ pub enum Role {
 /// Retry interval when inotify watches are exhausted.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 
-/// Runs the daemon until SIGTERM or SIGINT. Calls `tidy` in idle periods, to free what bursts leave
+/// Runs the daemon until SIGTERM or SIGINT. Answers questions about `traces`, if requests are traced. Calls `tidy` in idle periods, to free what bursts leave
 /// behind.
 ///
 /// # Errors
 /// [`Error`] if the daemon cannot start. Afterwards only a signal stops it.
-pub async fn run(config: DaemonConfig, role: Role, tidy: fn()) -> Result<(), Error> {
+pub async fn run(
+    config: DaemonConfig,
+    role: Role,
+    traces: Option<Traces>,
+    tidy: fn(),
+) -> Result<(), Error> {
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
     let conf = multus_conf::Provider::open(config.conf_file.clone())?;
     let provided = conf.as_ref().map(multus_conf::Provider::provided);
-    let app = Arc::new(App::build(&config, provided).await?);
+    let app = Arc::new(App::build(&config, provided, traces).await?);
     if role == Role::Leave {
         app.begin_leaving()?;
     }
@@ -242,13 +242,19 @@ struct App {
     removal: Option<Removal>,
     /// Whether the daemon prepares to be uninstalled.
     leaving: watch::Sender<bool>,
+    /// The last requests, if they are traced.
+    traces: Option<Traces>,
     /// Number of responses sent.
     answers: watch::Sender<u64>,
     cni_dir: PathBuf,
 }
 
 impl App {
-    async fn build(config: &DaemonConfig, provided: Option<Provided>) -> Result<Self, Error> {
+    async fn build(
+        config: &DaemonConfig,
+        provided: Option<Provided>,
+        traces: Option<Traces>,
+    ) -> Result<Self, Error> {
         let own = &config.own;
         let (cluster, kube) = cluster(config)?;
         let removal = kube.clone().zip(own.daemon_set.as_ref());
@@ -312,6 +318,7 @@ impl App {
             provided,
             removal: removal.map(|(kube, daemon_set)| Removal::of(kube.client(), daemon_set)),
             leaving: watch::Sender::new(false),
+            traces,
             answers: watch::Sender::new(0),
             cni_dir: config.cni_dir.clone(),
         })
@@ -379,7 +386,7 @@ fn kubelet_settings(own: &OwnConfig, root: Option<Root>) -> kubelet::Settings {
 
 /// The node's name: as configured, else `MULTUS_NODE_NAME` (set by the DaemonSet), else the host
 /// name.
-fn node_name(own: &OwnConfig) -> String {
+pub fn node_name(own: &OwnConfig) -> String {
     own.node_name
         .clone()
         .or_else(|| {
@@ -393,102 +400,6 @@ fn node_name(own: &OwnConfig) -> String {
                 .to_string_lossy()
                 .into_owned()
         })
-}
-
-#[async_trait]
-impl Handler for App {
-    async fn cni(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        response::respond(self.pipeline.handle(&body).await)
-    }
-
-    fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode) {
-        self.metrics.http(handler, method, status.as_u16());
-        self.answers.send_modify(|answers| *answers += 1);
-    }
-
-    async fn delegate(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        response::respond(self.pipeline.hotplug(&body).await)
-    }
-
-    fn ready(&self) -> bool {
-        !self.pipeline.is_draining()
-    }
-
-    fn policies(&self) -> Vec<u8> {
-        let policies = self
-            .policies
-            .current()
-            .policies()
-            .into_iter()
-            .map(admin::policy)
-            .collect();
-        serde_json::to_vec(&shim_api::admin::PolicyList { policies }).unwrap_or_default()
-    }
-
-    async fn attachments(&self) -> (StatusCode, Vec<u8>) {
-        self.list().await
-    }
-
-    async fn forget(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        self.forget_in_ledger(&body).await
-    }
-
-    async fn explain(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        match explain::parse(&body) {
-            Ok((add, pod)) => {
-                explain::answer(self.pipeline.explain(add.get().as_bytes(), pod).await)
-            }
-            Err(error) => response::refused(&error),
-        }
-    }
-
-    async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let Some(recorder) = self.policies.recorder().map(Arc::clone) else {
-            return response::refused(&admin::not_configured());
-        };
-        let given = match admin::record(&body) {
-            Ok(given) => given,
-            Err(error) => return response::refused(&error),
-        };
-        let done = tokio::task::spawn_blocking(move || order(&recorder, given)).await;
-        match done.unwrap_or_else(|panic| Err(std::io::Error::other(panic))) {
-            Ok(status) => {
-                let body = serde_json::to_vec(&admin::recording(status));
-                (StatusCode::OK, body.unwrap_or_default())
-            }
-            Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
-        }
-    }
-
-    async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>) {
-        let name = match admin::release(&body) {
-            Ok(name) => name,
-            Err(error) => return response::refused(&error),
-        };
-        match self.policies.release(&name).await {
-            Ok(true) => (StatusCode::OK, self.policies()),
-            Ok(false) => response::refused(&admin::not_quarantined(&name)),
-            Err(error) => response::refused(&CniError::new(code::IO_FAILURE, error.to_string())),
-        }
-    }
-
-    async fn leave(&self) -> (StatusCode, Vec<u8>) {
-        self.prepare_to_leave().await
-    }
-}
-
-/// Carries out an order to the recorder. Blocks for as long as the disk does.
-fn order(
-    recorder: &Arc<policy_engine::record::Recorder>,
-    order: shim_api::admin::Record,
-) -> std::io::Result<policy_engine::record::Status> {
-    use shim_api::admin::Record;
-    match order {
-        Record::Start => recorder.start()?,
-        Record::Stop => recorder.stop(),
-        Record::Flush => recorder.flush(),
-    }
-    recorder.status()
 }
 
 /// `CNI_PATH`: directories to search for delegates beside `binDir`.

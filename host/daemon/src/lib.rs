@@ -23,4 +23,6 @@ mod explain;
 
 mod idle;
 
+pub mod trace;
+
 mod watch;

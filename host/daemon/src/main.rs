@@ -15,6 +15,7 @@ use daemon::config::daemon::{self as config, DEFAULT_PATH, DaemonConfig};
 use daemon::config::mistakes;
 use daemon::config::places;
 use daemon::log;
+use daemon::trace::{self, Begun};
 use tokio::runtime::{Builder, Runtime};
 
 const USAGE: &str = "\
@@ -116,7 +117,20 @@ fn serve(path: PathBuf, role: Role) -> Result<(), Failure> {
         code: config_code(&error),
         problem: problem(&path, &error),
     })?;
-    log::start(&config.logging, config.own.log_format);
+    let begun = trace::begin(&config.own.trace, &app::node_name(&config.own));
+    let (collector, traces, exporting, problem) = match begun {
+        Some(Begun {
+            collector,
+            traces,
+            exporting,
+            problem,
+        }) => (Some(collector), Some(traces), exporting, problem),
+        None => (None, None, None, None),
+    };
+    log::start(&config.logging, config.own.log_format, collector);
+    if let Some(error) = problem {
+        tracing::error!(error, "cannot export traces to trace.otlpEndpoint");
+    }
     for warning in &config.warnings {
         tracing::warn!(file = %path.display(), "{warning}");
     }
@@ -124,7 +138,10 @@ fn serve(path: PathBuf, role: Role) -> Result<(), Failure> {
         code: CANNOT_SERVE,
         problem: format!("cannot start: {error}"),
     })?;
-    let served = runtime.block_on(app::run(config, role, allocator::return_memory));
+    if let Some(exporting) = exporting {
+        runtime.spawn(exporting);
+    }
+    let served = runtime.block_on(app::run(config, role, traces, allocator::return_memory));
     served.map_err(|error| Failure {
         code: match error {
             app::Error::Conf(_) => NO_CONF_FOR_RUNTIME,

@@ -56,6 +56,14 @@ impl Handler for Faulty {
         panic!("a fault");
     }
 
+    fn traces(&self) -> (StatusCode, Vec<u8>) {
+        (StatusCode::OK, Vec::new())
+    }
+
+    async fn metrics(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
     async fn leave(&self) -> (StatusCode, Vec<u8>) {
         panic!("a fault");
     }

@@ -42,6 +42,13 @@ pub const FORGET: &str = "/v1/attachments/forget";
 /// [`crate::response::STATUS_FAILED`], a CNI error. Changes nothing.
 pub const EXPLAIN: &str = "/v1/explain";
 
+/// `GET`: [`crate::trace::TraceList`] or, if the configuration turns traces off,
+/// [`crate::response::STATUS_FAILED`] with a CNI error.
+pub const TRACES: &str = "/v1/traces";
+
+/// `GET`: the metrics, as on the port for Prometheus.
+pub const METRICS: &str = "/v1/metrics";
+
 /// `POST`: the daemon prepares to be uninstalled and responds with [`crate::admin::Left`]. It removes
 /// the runtime's conf and writes it no more, stops shims from recording DELs, carries out those that
 /// are recorded, and undoes what belongs to pods that are gone. Can be repeated; ends with the

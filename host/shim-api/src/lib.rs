@@ -18,6 +18,7 @@ mod object;
 pub mod peer_credentials;
 pub mod request;
 pub mod response;
+pub mod trace;
 
 pub use attributes::InterfaceAttributes;
 pub use request::Request;

@@ -18,6 +18,11 @@ use crate::netns::OWN as OWN_NETNS;
 /// Prefix of the variables that are read and forwarded.
 const PREFIX: &str = "CNI_";
 
+/// The context of the runtime's trace, forwarded too.
+const TRACE_CONTEXT: &str = "TRACEPARENT";
+/// Any version of it that may be of use is shorter.
+const MAX_TRACE_CONTEXT: usize = 256;
+
 /// How long VERSION waits for its input, and how much of it is read.
 const VERSION_PATIENCE: Timespec = Timespec {
     tv_sec: 0,
@@ -45,10 +50,12 @@ pub(crate) enum Error {
     OwnNetns { netns: String },
 }
 
-/// The `CNI_*` variables of this process, without the rest of its environment.
+/// The `CNI_*` variables of this process and its trace's context, without the rest of its environment.
 pub(crate) struct Environment {
     variables: BTreeMap<String, String>,
     not_utf8: Vec<String>,
+    /// `TRACEPARENT`, as it is: the daemon ignores a malformed one.
+    trace_context: Option<String>,
 }
 
 impl Environment {
@@ -60,8 +67,15 @@ impl Environment {
         let mut environment = Self {
             variables: BTreeMap::new(),
             not_utf8: Vec::new(),
+            trace_context: None,
         };
         for (name, value) in variables {
+            if name == TRACE_CONTEXT {
+                let value = value.into_string().ok();
+                environment.trace_context =
+                    value.filter(|value| !value.is_empty() && value.len() <= MAX_TRACE_CONTEXT);
+                continue;
+            }
             if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
                 continue;
             }
@@ -98,8 +112,11 @@ impl Environment {
 
     /// The request that forwards the call.
     pub(crate) fn to_request(&self, config: Vec<u8>) -> Request {
+        let mut env = self.variables.clone();
+        let context = self.trace_context.clone();
+        env.extend(context.map(|context| (TRACE_CONTEXT.to_owned(), context)));
         Request {
-            env: self.variables.clone(),
+            env,
             config,
             interface_attributes: None,
         }

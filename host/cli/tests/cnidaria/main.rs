@@ -5,3 +5,4 @@
 mod attachments;
 mod node;
 mod policy;
+mod trace;

@@ -27,6 +27,26 @@ pub(super) const OWN: &[Key] = &[
     ),
     key("logFormat", Parsed, "`text` or `json`"),
     key(
+        "trace.requests",
+        Parsed,
+        "how many of the last requests `cnidaria trace` can show, running ones included; 0 turns traces off, and delegates then get no `TRACEPARENT`",
+    ),
+    key(
+        "trace.maxBytes",
+        Parsed,
+        "memory of these traces, in bytes; the oldest make room",
+    ),
+    key(
+        "trace.otlpEndpoint",
+        Absent,
+        "URL of an OpenTelemetry collector, such as `http://127.0.0.1:4318`: the daemon posts the spans of finished requests there, with OTLP over HTTP in protobuf, to `/v1/traces` unless the URL has a path. Requests whose runtime does not sample its trace are left out",
+    ),
+    key(
+        "trace.otlpQueue",
+        Parsed,
+        "how many finished requests may wait for their export; further ones are dropped and counted in `cnidaria_traces_exported_total`",
+    ),
+    key(
         "podNetworkMetrics",
         Parsed,
         "adds `pod_network_name_info` to the metrics: a series for each interface of the node's pods, with the labels of the network-metrics daemon. The only metric with names of pods",

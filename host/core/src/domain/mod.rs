@@ -22,3 +22,4 @@ pub mod sandbox;
 pub mod selection;
 pub mod shared_conf;
 pub mod shim;
+pub mod trace_parent;

@@ -19,6 +19,7 @@ use crate::domain::networks::Networks;
 use crate::domain::pod::Pod;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AddFailure, Inside, PolicySession};
+use crate::spans::stage;
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, readiness, resolve, self_delegation};
 
@@ -30,7 +31,8 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
         .ticket(&request.container_id, Work::Add, &request.if_name);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
     let dirs = Dirs::of(&request.conf);
-    let turn = clearing::turn(pipeline, &dirs, &request, ticket, &mut limits).await?;
+    let turn = clearing::turn(pipeline, &dirs, &request, ticket, &mut limits);
+    let turn = stage("turn", turn).await?;
     // Boxed, like the undo below, to keep the moved futures small.
     let prepared = Box::pin(prepare(pipeline, &request));
     let (plan, mut policies) = match limits.apply(prepared).await {
@@ -42,12 +44,8 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     };
     let mut execution = Execution::new(pipeline, &request, &plan)?;
     let guard = Guard::new(pipeline, &dirs, &request.container_id, execution.entries());
-    if let Err(error) = pipeline
-        .ports
-        .ledger
-        .record(&dirs.cni, execution.entries())
-        .await
-    {
+    let recording = pipeline.ports.ledger.record(&dirs.cni, execution.entries());
+    if let Err(error) = stage("ledger", recording).await {
         guard.disarm();
         return Err(error.into());
     }
@@ -65,7 +63,8 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
             let begun = execution.into_begun();
             let (attachments, why) = (plan.attachments, failure(&cause));
             let undo = async move {
-                let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new()).await;
+                let undone = undo::entries_of(&pipeline, &dirs, &sandbox, &begun, Vec::new());
+                let undone = stage("undo", undone).await;
                 policies.add_failed(&attachments, why).await;
                 undone
             };
@@ -102,9 +101,10 @@ async fn prepare(
     request: &PodRequest,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
     let files = &*pipeline.ports.node_files;
-    readiness::await_indicator(&request.conf, files, pipeline.timeouts.readiness).await?;
-    let (sandbox, pod) =
-        identity::identify(request, &*pipeline.ports.cluster, pipeline.timeouts.pod).await?;
+    let indicator = readiness::await_indicator(&request.conf, files, pipeline.timeouts.readiness);
+    stage("readiness", indicator).await?;
+    let (cluster, patience) = (&*pipeline.ports.cluster, pipeline.timeouts.pod);
+    let (sandbox, pod) = stage("identity", identity::identify(request, cluster, patience)).await?;
     warnings::unknown_members(pipeline, &pod);
     let mut policies = pipeline
         .ports
@@ -128,14 +128,15 @@ async fn planned(
     policies: &mut dyn PolicySession,
 ) -> Result<Plan, Error> {
     let conf = &request.conf;
-    let networks = select(pipeline, conf, pod, policies).await?;
+    let networks = stage("select", select(pipeline, conf, pod, policies)).await?;
     let plan = plan(pipeline, conf, sandbox, pod, networks, policies).await;
     let mut plan = plan.inspect_err(|error| {
         if let Error::Resolve(error) = error {
             events::network_missing(pipeline, &pod.reference(), error);
         }
     })?;
-    plan.sandbox.namespace = refuse_if_taken(pipeline, request, &plan).await?;
+    let namespace = refuse_if_taken(pipeline, request, &plan);
+    plan.sandbox.namespace = stage("namespace", namespace).await?;
     warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);
     Ok(plan)
 }
@@ -185,8 +186,9 @@ pub(super) async fn plan(
     networks: Networks,
     policies: &mut dyn PolicySession,
 ) -> Result<Plan, Error> {
-    let plan = resolve::resolve(conf, sandbox, pod, networks, pipeline.lookups()).await?;
-    let plan = before_add(plan, policies).await?;
+    let plan = resolve::resolve(conf, sandbox, pod, networks, pipeline.lookups());
+    let plan = stage("resolve", plan).await?;
+    let plan = stage("before-add", before_add(plan, policies)).await?;
     self_delegation::refuse(&plan.attachments, conf)?;
     Ok(plan)
 }

@@ -9,6 +9,7 @@ use super::dirs::Dirs;
 use super::limits::Limits;
 use super::{Error, Pipeline, deferred, pod_netns, undo};
 use crate::domain::entry;
+use crate::spans::{attachment, stage};
 use crate::stages::request::PodRequest;
 
 /// Checks everything recorded for the container.
@@ -27,7 +28,7 @@ pub(super) async fn in_turn(
     let dirs = Dirs::of(&request.conf);
     let ticket = pipeline.turns.ticket_of_check(container, &request.if_name);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.stop());
-    let held = limits.turn(pipeline, ticket).await?;
+    let held = stage("turn", limits.turn(pipeline, ticket)).await?;
     limits
         .apply(async {
             let _turn = deferred::settled(pipeline, &dirs, container, held).await?;
@@ -39,7 +40,8 @@ pub(super) async fn in_turn(
 async fn all(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
     let conf = &request.conf;
     let sandbox = request.sandbox();
-    let recorded = pipeline.ports.ledger.load(&conf.cni_dir, &sandbox).await?;
+    let recorded = pipeline.ports.ledger.load(&conf.cni_dir, &sandbox);
+    let recorded = stage("ledger", recorded).await?;
     let Some(entries) = recorded.filter(|entries| entry::are_behind(entries, &request.if_name))
     else {
         return Err(Error::NotAttached(request.container_id.clone()));
@@ -64,7 +66,9 @@ async fn all(pipeline: &Pipeline, request: &PodRequest) -> Result<(), Error> {
         if entry.namespace.is_some() && !pod_netns::is_there(pipeline, &dirs, entry).await {
             return Err(Error::NamespaceGone(request.container_id.clone()));
         }
-        match pipeline.ports.delegates.check(&conf.bin_dirs, entry).await {
+        let subject = (entry.network.as_str(), entry.if_name.as_str());
+        let checked = pipeline.ports.delegates.check(&conf.bin_dirs, entry);
+        match attachment("check", subject, checked).await {
             // The daemon exited during its hot-plug: it may never have been made.
             Err(error) if entry.is_doubtful() && !entry.is_default => tracing::warn!(
                 container = %entry.container_id,

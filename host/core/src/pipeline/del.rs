@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::future;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently, turn_by};
@@ -17,6 +18,7 @@ use super::{Error, Pipeline, deferred, early_success, undo};
 use crate::domain::entry::{self, Entry};
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{ClusterError, LedgerError, Lost, Recorded};
+use crate::spans::stage;
 use crate::stages::request::PodRequest;
 use crate::stages::{identity, known, resolve};
 
@@ -28,17 +30,19 @@ pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     let soon = after(pipeline.timeouts.background());
     let dirs = Dirs::of(&request.conf);
     let request = Arc::new(request);
-    let turn = match turn(pipeline, &dirs, &request, (soon, deadline)).await? {
+    let turn = turn(pipeline, &dirs, &request, (soon, deadline));
+    let turn = match stage("turn", turn).await? {
         Some(turn) => turn,
         None => return Ok(()),
     };
-    let mut deletion = {
+    let deletion = {
         let (pipeline, request) = (Arc::clone(pipeline), Arc::clone(&request));
-        Box::pin(async move {
+        async move {
             let _turn = turn;
-            delete(&pipeline, &request).await
-        })
+            stage("undo", delete(&pipeline, &request)).await
+        }
     };
+    let mut deletion = Box::pin(deletion.in_current_span());
     if let Ok(deleted) = tokio::time::timeout_at(soon, &mut deletion).await {
         return deleted;
     }

@@ -20,6 +20,7 @@ use crate::domain::entry::Entry;
 use crate::domain::network_status::{self, NetworkStatus};
 use crate::domain::pod::PodRef;
 use crate::ports::{GiveUp, PolicyResult, PolicySession, Wanted};
+use crate::spans::{self, stage};
 use crate::stages::request::PodRequest;
 
 /// The state of an ADD: what it answers, and what to undo if it fails.
@@ -84,9 +85,9 @@ impl<'a> Execution<'a> {
         self.attach(plan, policies, limits).await?;
         limits
             .apply(async {
-                let result = self.finalize(plan, policies).await?;
-                self.record_results().await?;
-                self.publish(&plan.sandbox.pod).await?;
+                let result = stage("finalize", self.finalize(plan, policies)).await?;
+                stage("results", self.record_results()).await?;
+                stage("network-status", self.publish(&plan.sandbox.pod)).await?;
                 Ok(result)
             })
             .await
@@ -219,7 +220,9 @@ impl<'a> Execution<'a> {
             return Ok(());
         };
         events::interface_added(self.pipeline, entry);
-        let answer = policies.after_add(attachment, result).await?;
+        let subject = (entry.network.as_str(), entry.if_name.as_str());
+        let answer = policies.after_add(attachment, result);
+        let answer = spans::attachment("after-add", subject, answer).await?;
         if let Some(entry) = self.entries.get_mut(position) {
             entry.tags.clone_from(&answer.tags);
         }
@@ -348,6 +351,7 @@ async fn attach_one(
     wanted: Wanted,
 ) -> AttachmentOutcome {
     let conf = &request.conf;
+    let span = spans::of_attachment("attach", &entry.network, entry.if_name.as_str());
     let attached = async {
         pipeline.collections.wait(&entry).await;
         // CHECK and DEL need the delegate's own result, not the policies' version.
@@ -360,7 +364,7 @@ async fn attach_one(
             .await?;
         Ok(())
     };
-    let failed = attached.await.err();
+    let failed = spans::noting(span, attached).await.err();
     AttachmentOutcome {
         position,
         entry,

@@ -29,6 +29,7 @@ use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::domain::shared_conf;
 use crate::ports::{Attached, LedgerError};
+use crate::spans::{stage, step};
 use crate::stages::resolve;
 
 /// How many attachments beside the default network's a sandbox with an unreadable plan may have.
@@ -68,8 +69,8 @@ async fn collect(
             join_all(each.map(|dirs| deferred::carry_out_all(&pipeline, dirs))).await;
         }
     };
-    patiently(soon, deferred).await;
-    let listing = pipeline.ports.ledger.list(&dirs.cni).await?;
+    patiently(soon, step("deferred", deferred)).await;
+    let listing = stage("ledger", pipeline.ports.ledger.list(&dirs.cni)).await?;
     let mut errors = Vec::new();
     let others = others(pipeline, conf, &listing.entries, valid.as_deref(), arrivals).await;
     let networks = networks(pipeline, conf, &listing.entries, &others, &mut errors).await;
@@ -78,11 +79,10 @@ async fn collect(
         let stale = stale.into_iter().map(|one| (dirs.clone(), one));
         let stale = stale.chain(ended_elsewhere(pipeline, &dirs, arrivals).await);
         let until = after(pipeline.timeouts.stop() / 2);
-        stream::iter(stale)
-            .for_each_concurrent(AT_ONCE, |(dirs, one)| async move {
-                undo(pipeline, &dirs, arrivals, one, until).await;
-            })
-            .await;
+        let undoing = stream::iter(stale).for_each_concurrent(AT_ONCE, |(dirs, one)| async move {
+            undo(pipeline, &dirs, arrivals, one, until).await;
+        });
+        step("undo", undoing).await;
     }
     // List again: what was attached meanwhile is in use.
     let listing = pipeline.ports.ledger.list(&dirs.cni).await?;
@@ -99,11 +99,12 @@ async fn collect(
     };
     attached.extend(elsewhere);
     let valid: Vec<Attached> = attached.iter().cloned().collect();
-    pipeline.ports.policies.gc(&valid).await;
+    step("policies", pipeline.ports.policies.gc(&valid)).await;
     let each = networks.iter().map(|network| {
         let (dirs, attached) = (&dirs, &attached);
         async move {
-            let collected = collect_one(pipeline, dirs, network, attached, arrivals).await;
+            let collected = collect_one(pipeline, dirs, network, attached, arrivals);
+            let collected = step("collect", collected).await;
             (network, collected.err().unwrap_or_default())
         }
     });

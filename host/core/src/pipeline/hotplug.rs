@@ -16,6 +16,7 @@ use super::{Error, Pipeline, add, deferred, events, pod_netns, retries, undo, wa
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::{Entry, FailedAdd};
 use crate::domain::sandbox::Sandbox;
+use crate::spans::{attachment as of_attachment, stage};
 use crate::stages::hotplug::Hotplug;
 use crate::stages::request::PodRequest;
 use crate::stages::{checks, identity, resolve, self_delegation};
@@ -53,7 +54,8 @@ pub(super) async fn hotplug(
             _ => {
                 let container = &request.container_id;
                 let turn = pipeline.turns.take(container, Work::HotUnplug);
-                let held = turn_by(&pipeline, deadline, patience, container, turn).await?;
+                let held = turn_by(&pipeline, deadline, patience, container, turn);
+                let held = stage("turn", held).await?;
                 let unplugged = async move {
                     let (dirs, container) = (Dirs::of(&request.conf), &request.container_id);
                     let _turn = deferred::settled(&pipeline, &dirs, container, held).await?;
@@ -77,11 +79,12 @@ async fn plug(
         .turns
         .ticket(container, Work::HotPlug, &request.if_name);
     let mut limits = Limits::new(&ticket, pipeline.timeouts.request);
-    let held = limits.turn(pipeline, ticket).await?;
+    let held = stage("turn", limits.turn(pipeline, ticket)).await?;
     let settled = deferred::settled(pipeline, &dirs, container, held);
     let turn = limits.apply(settled).await?;
     let prepared = prepare(pipeline, &dirs, request, attachment);
-    let (plan, mut policies, recorded) = limits.apply(prepared).await?;
+    let prepared = stage("prepare", limits.apply(prepared));
+    let (plan, mut policies, recorded) = prepared.await?;
     let Some(attachment) = plan.attachments.first() else {
         return Err(Error::NotAttached(request.container_id.clone()));
     };
@@ -103,7 +106,8 @@ async fn plug(
     let if_names = std::slice::from_ref(&entry.if_name);
     let retries = &pipeline.retries;
     retries.forsake(pipeline, &dirs, container, if_names).await;
-    if let Err(error) = pipeline.ports.ledger.record(&dirs.cni, &all).await {
+    let recording = pipeline.ports.ledger.record(&dirs.cni, &all);
+    if let Err(error) = stage("ledger", recording).await {
         guard.disarm();
         return Err(error.into());
     }
@@ -117,9 +121,10 @@ async fn plug(
                 Ok(())
             })
             .await?;
-        let added = limits
-            .delegate(|wanted| pipeline.ports.delegates.add(&dirs.bin, &entry, wanted))
-            .await;
+        let added =
+            limits.delegate(|wanted| pipeline.ports.delegates.add(&dirs.bin, &entry, wanted));
+        let subject = (entry.network.as_str(), entry.if_name.as_str());
+        let added = of_attachment("attach", subject, added).await;
         let result = match added {
             Ok(result) => result,
             Err(error) => {
@@ -138,7 +143,8 @@ async fn plug(
         events::interface_added(pipeline, &entry);
         limits
             .apply(async {
-                let outcome = policies.after_add(attachment, result).await?;
+                let outcome = policies.after_add(attachment, result);
+                let outcome = stage("after-add", outcome).await?;
                 policies.validate_plugged(attachment, &outcome).await?;
                 if !outcome.tags.is_empty() {
                     entry.tags.clone_from(&outcome.tags);
@@ -162,7 +168,8 @@ async fn plug(
     let (pipeline, why) = (Arc::clone(pipeline), add::failure(&cause));
     let undo = async move {
         let meant: Vec<Entry> = executed.then_some(entry).into_iter().collect();
-        let undone = undo::entries_of(&pipeline, &dirs, &plan.sandbox, &meant, recorded).await;
+        let undone = undo::entries_of(&pipeline, &dirs, &plan.sandbox, &meant, recorded);
+        let undone = stage("undo", undone).await;
         policies.add_failed(&plan.attachments, why).await;
         undone
     };

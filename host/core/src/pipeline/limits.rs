@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cni_types::args::ContainerId;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::turns::{Cancellation, Held, Superseded, Ticket};
 use super::{Error, Pipeline};
@@ -116,7 +117,8 @@ pub(super) async fn patiently<T: Send + 'static>(
     deadline: Instant,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {
-    let mut work = Box::pin(work);
+    // In the background, too, it belongs to the request's trace.
+    let mut work = Box::pin(work.in_current_span());
     match tokio::time::timeout_at(deadline, &mut work).await {
         Ok(done) => Some(done),
         Err(_) => {

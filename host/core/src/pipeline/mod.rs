@@ -68,6 +68,7 @@ use crate::ports::{
     Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
     NodeFiles, PodNetwork, Policies, Undo,
 };
+use crate::spans::Trace;
 use crate::stages::hotplug::Hotplug;
 use crate::stages::{
     self,
@@ -183,23 +184,34 @@ impl Pipeline {
     /// [`Error`]; only `response` maps it to a CNI code.
     pub async fn handle(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
         let begun = Instant::now();
-        let request = self.accept(|| Ok(request::parse(body, &self.overlay, self.naming())?))?;
+        let (body, trace) = self.begin_trace(body)?;
+        let request = trace.within(|| {
+            let checked = request::check(&body, &self.overlay, self.naming());
+            accepted(&trace, checked.map_err(Error::from))
+        })?;
+        drop(body);
         let subject = Subject::of(&request);
-        let answer = self.answer(request).await;
-        self.finish(&subject, begun, &answer);
+        subject.note(&trace);
+        let answer = trace.of(self.answer(request)).await;
+        self.finish(&subject, (&trace, begun), &answer);
         answer
     }
 
-    /// Parses a request unless the daemon is about to exit; logs why it is rejected.
-    fn accept<T>(&self, parse: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let accepted = match self.is_draining() {
+    /// Parses a body unless the daemon is about to exit, and begins the trace of its request; logs
+    /// why it is rejected.
+    fn begin_trace(&self, body: &[u8]) -> Result<(shim_api::Request, Trace), Error> {
+        let parsed = match self.is_draining() {
             true => Err(Error::Draining),
-            false => parse(),
+            false => {
+                shim_api::Request::parse(body).map_err(|error| request::Error::from(error).into())
+            }
         };
-        accepted.inspect_err(|error| {
+        let body = parsed.inspect_err(|error| {
             let error = crate::report::chain(error);
             tracing::error!(error, "request failed before its pod was known");
-        })
+        })?;
+        let trace = Trace::begin(&body.env);
+        Ok((body, trace))
     }
 
     /// How completely requests must identify their pods.
@@ -288,28 +300,38 @@ impl Pipeline {
     /// [`Error`].
     pub async fn hotplug(self: &Arc<Self>, body: &[u8]) -> Result<Option<CniResult>, Error> {
         let begun = Instant::now();
-        let naming = self.naming();
-        let mut request = self.accept(|| {
-            Ok(stages::hotplug::parse(
-                body,
-                &self.overlay,
-                naming,
-                &self.limits,
-            )?)
+        let (body, trace) = self.begin_trace(body)?;
+        let mut request = trace.within(|| {
+            let (overlay, naming) = (&self.overlay, self.naming());
+            let checked = stages::hotplug::check(body, overlay, naming, &self.limits);
+            accepted(&trace, checked.map_err(Error::from))
         })?;
         let subject = Subject::of_hotplug(&request);
-        if let Hotplug::Attachment { request, .. } = &mut request {
-            directories::locate_pod(self, request).await;
-        }
-        let answer = hotplug::hotplug(self, request).await;
-        self.finish(&subject, begun, &answer);
+        subject.note(&trace);
+        let answer = trace.of(async {
+            if let Hotplug::Attachment { request, .. } = &mut request {
+                directories::locate_pod(self, request).await;
+            }
+            hotplug::hotplug(self, request).await
+        });
+        let answer = answer.await;
+        self.finish(&subject, (&trace, begun), &answer);
         answer
     }
 
     /// Logs and counts the outcome of a request.
-    fn finish<T>(&self, subject: &Subject, begun: Instant, answer: &Result<T, Error>) {
+    fn finish<T>(
+        &self,
+        subject: &Subject,
+        (trace, begun): (&Trace, Instant),
+        answer: &Result<T, Error>,
+    ) {
         let took = begun.elapsed();
-        subject.log(answer.as_ref().err(), took);
+        let failed = answer
+            .as_ref()
+            .err()
+            .map(|error| crate::report::chain(error));
+        subject.log(trace, failed.as_deref(), took);
         let answered = match answer {
             Ok(_) => Answered::Success,
             Err(Error::Denied(_)) => Answered::Denied,
@@ -318,6 +340,12 @@ impl Pipeline {
             }
             Err(_) => Answered::Failure,
         };
+        let outcome = match answered {
+            Answered::Success => "success",
+            Answered::Denied => "denied",
+            Answered::Failure => "failure",
+        };
+        trace.end(outcome, failed.as_deref());
         if let Some(meter) = &self.meter {
             meter.answered(subject.verb.as_str(), answered, took);
         }
@@ -424,4 +452,13 @@ impl Pipeline {
     pub async fn entries(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {
         self.ports.ledger.list(cni_dir).await
     }
+}
+
+/// Logs why a request is rejected before its pod is known.
+fn accepted<T>(trace: &Trace, checked: Result<T, Error>) -> Result<T, Error> {
+    checked.inspect_err(|error| {
+        let (error, request) = (crate::report::chain(error), trace.id);
+        tracing::error!(error, %request, "request failed before its pod was known");
+        trace.end("failure", Some(&error));
+    })
 }

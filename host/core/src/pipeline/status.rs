@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::limits::after;
 use super::{Error, Pipeline};
 use crate::conf::net_conf::NetConf;
+use crate::spans::stage;
 use crate::stages::{readiness, resolve};
 
 /// Queries the cluster, the policies and the delegates of the default network.
@@ -15,23 +16,23 @@ pub(super) async fn status(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Er
 }
 
 async fn ask(pipeline: &Pipeline, conf: &NetConf) -> Result<(), Error> {
-    readiness::await_indicator(conf, &*pipeline.ports.node_files, Duration::ZERO)
+    let files = &*pipeline.ports.node_files;
+    let indicator = readiness::await_indicator(conf, files, Duration::ZERO);
+    stage("readiness", indicator)
         .await
         .map_err(Error::NetworkNotReady)?;
     pipeline.ports.cluster.ready().map_err(Error::NotReady)?;
-    pipeline
-        .ports
-        .policies
-        .status()
+    stage("policies", pipeline.ports.policies.status())
         .await
         .map_err(Error::PoliciesNotReady)?;
-    let network = resolve::known_cluster_network(conf, pipeline.lookups())
+    let network = resolve::known_cluster_network(conf, pipeline.lookups());
+    let network = stage("resolve", network)
         .await
         .map_err(Error::NoDefaultNetwork)?;
-    pipeline
+    let delegates = pipeline
         .ports
         .delegates
-        .status(&conf.bin_dirs, &network.conf)
-        .await?;
+        .status(&conf.bin_dirs, &network.conf);
+    stage("delegates", delegates).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cni_types::args::Command;
 
-use super::Error;
+use crate::spans::Trace;
 use crate::stages::hotplug::Hotplug;
 use crate::stages::request::{PodRequest, Request};
 
@@ -54,17 +54,27 @@ impl Subject {
         }
     }
 
+    /// Notes in the request's trace what it is about.
+    pub(super) fn note(&self, trace: &Trace) {
+        trace.note("verb", self.verb.as_str());
+        trace.note("pod", &self.pod);
+        trace.note("container", &self.container);
+        trace.note("interface", &self.interface);
+    }
+
     /// Logs the end of the request, in one line.
-    pub(super) fn log(&self, failed: Option<&Error>, took: Duration) {
+    pub(super) fn log(&self, trace: &Trace, failed: Option<&str>, took: Duration) {
         let milliseconds = took.as_millis();
+        let request = trace.id;
         match failed {
             Some(error) => tracing::error!(
-                error = crate::report::chain(error),
+                error,
                 verb = self.verb.as_str(),
                 pod = given(&self.pod),
                 container = given(&self.container),
                 interface = given(&self.interface),
                 milliseconds,
+                %request,
                 "request failed"
             ),
             None => tracing::info!(
@@ -73,6 +83,7 @@ impl Subject {
                 container = given(&self.container),
                 interface = given(&self.interface),
                 milliseconds,
+                %request,
                 "request served"
             ),
         }

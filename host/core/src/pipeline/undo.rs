@@ -18,6 +18,7 @@ use super::{Error, Pipeline, giving_up, retries};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{DelegateError, Event, EventKind, LedgerError, Lost, PendingUndo, Recorded};
+use crate::spans::{attachment, step};
 
 /// How long one attachment's DEL may take before the sandbox's next one starts beside it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,6 +35,18 @@ pub(super) struct Left {
     holds: bool,
     /// Whether a plugin's refusal is the only sign that anything exists.
     doubtful: bool,
+}
+
+impl std::fmt::Display for Left {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for Left {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
 }
 
 impl Left {
@@ -214,7 +227,8 @@ async fn detach_within(
     for (position, entry) in entries.iter().enumerate().rev() {
         let lane = lanes.remove(&entry.if_name);
         running.push(Box::pin(async move {
-            let detached = detach(pipeline, dirs, entry).await;
+            let subject = (entry.network.as_str(), entry.if_name.as_str());
+            let detached = attachment("detach", subject, detach(pipeline, dirs, entry)).await;
             drop(lane);
             (position, detached)
         }));
@@ -238,7 +252,7 @@ async fn detach_within(
     }
     let mut policies = pipeline.ports.policies.begin(Command::Del, &sandbox, None);
     for entry in entries.iter().rev() {
-        policies.del(entry).await;
+        step("del", policies.del(entry)).await;
     }
     left
 }

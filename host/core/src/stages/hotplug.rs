@@ -81,6 +81,19 @@ pub fn parse(
     limits: &Limits,
 ) -> Result<Hotplug, Error> {
     let body = shim_api::Request::parse(body).map_err(request::Error::from)?;
+    check(body, overlay, naming, limits)
+}
+
+/// Like [`parse`], for a request that is already parsed.
+///
+/// # Errors
+/// [`Error`]; nothing was changed.
+pub fn check(
+    body: shim_api::Request,
+    overlay: &Overlay,
+    naming: Naming,
+    limits: &Limits,
+) -> Result<Hotplug, Error> {
     let parameters = request::parameters(&body.env)?;
     // A DEL or CHECK uses the recorded conf, which an earlier limit may have allowed.
     let is_recorded = matches!(parameters.command, Command::Del | Command::Check);

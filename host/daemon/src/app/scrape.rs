@@ -22,6 +22,11 @@ impl App {
             snapshot.watches = kube.watches();
             snapshot.requests = kube.requests();
         }
+        let exported = self
+            .traces
+            .as_ref()
+            .and_then(|traces| traces.exported.as_ref());
+        snapshot.exported = exported.map(|counts| counts.now());
         for cni_dir in self.pipeline.directories() {
             snapshot.undos += self.pipeline.undos(&cni_dir).len();
             snapshot.containers += self.ledger.count(&cni_dir);

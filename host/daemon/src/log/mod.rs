@@ -6,17 +6,18 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use crate::trace::Collector;
 use cnidaria_core::conf::logging::{LogLevel, Logging};
 use config::own::LogFormat;
 use rotating::RotatingFile;
 
-/// Starts logging. Called once, before the first log line. A file that cannot be opened is reported
-/// and ignored, since no pod depends on it.
-pub fn start(logging: &Logging, format: LogFormat) {
+/// Starts logging, and the collection of traces if there is a collector. Called once, before the first
+/// log line. A file that cannot be opened is reported and ignored, since no pod depends on it.
+pub fn start(logging: &Logging, format: LogFormat, collector: Option<Collector>) {
     let level = match logging.level {
         LogLevel::Panic | LogLevel::Error => Level::ERROR,
         LogLevel::Warning => Level::WARN,
@@ -28,19 +29,22 @@ pub fn start(logging: &Logging, format: LogFormat) {
     let stderr = logging.to_stderr || problem.is_some();
     let ansi = stderr && file.is_none() && io::stderr().is_terminal();
     let sinks = Arc::new(Sinks { stderr, file });
-    let lines = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(move || Lines(Arc::clone(&sinks)));
-    let unquoted = filter_fn(|line| !quotes_answers(line));
-    match format {
-        LogFormat::Text => lines.with_ansi(ansi).finish().with(unquoted).init(),
-        LogFormat::Json => lines
-            .json()
-            .flatten_event(true)
-            .finish()
-            .with(unquoted)
-            .init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || Lines(Arc::clone(&sinks)));
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(ansi).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    // Lines do not repeat what the spans of traces have.
+    let logged = filter_fn(move |line| {
+        *line.level() <= level && !quotes_answers(line) && !Collector::collects(line)
+    });
+    let logged = logged.with_max_level_hint(LevelFilter::from_level(level));
+    let traced = filter_fn(Collector::collects).with_max_level_hint(LevelFilter::INFO);
+    let collector = collector.map(|collector| collector.with_filter(traced));
+    tracing_subscriber::registry()
+        .with(lines.with_filter(logged))
+        .with(collector)
+        .init();
     if let Some(error) = problem {
         tracing::error!(file = ?logging.file, %error, "logFile cannot be opened");
     }

@@ -36,6 +36,10 @@ pub trait Handler: Send + Sync {
     async fn release(&self, body: Bytes) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/policies/record` with status and body.
     async fn record(&self, body: Bytes) -> (StatusCode, Vec<u8>);
+    /// Answers `GET /v1/traces` with status and JSON.
+    fn traces(&self) -> (StatusCode, Vec<u8>);
+    /// Answers `GET /v1/metrics` with the text for Prometheus.
+    async fn metrics(&self) -> Vec<u8>;
     /// Answers `POST /v1/leave` with status and JSON.
     async fn leave(&self) -> (StatusCode, Vec<u8>);
 }
@@ -51,11 +55,15 @@ pub(super) async fn answer(
         _ => route(Arc::clone(&handler), request).await,
     };
     handler.answered(path, method, status);
+    let kind = match path {
+        endpoint::METRICS => "text/plain; charset=utf-8",
+        _ => "application/json",
+    };
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(
         hyper::header::CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static("application/json"),
+        hyper::header::HeaderValue::from_static(kind),
     );
     Ok(response)
 }
@@ -73,6 +81,8 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::RELEASE,
         endpoint::EXPLAIN,
         endpoint::RECORD,
+        endpoint::TRACES,
+        endpoint::METRICS,
         endpoint::LEAVE,
     ]
     .into_iter()
@@ -129,6 +139,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         },
         endpoint::POLICIES if method == Method::GET => (StatusCode::OK, handler.policies()),
         endpoint::ATTACHMENTS if method == Method::GET => handler.attachments().await,
+        endpoint::TRACES if method == Method::GET => handler.traces(),
+        endpoint::METRICS if method == Method::GET => (StatusCode::OK, handler.metrics().await),
         endpoint::CNI
         | endpoint::DELEGATE
         | endpoint::HEALTHZ
@@ -139,6 +151,8 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::RELEASE
         | endpoint::EXPLAIN
         | endpoint::RECORD
+        | endpoint::TRACES
+        | endpoint::METRICS
         | endpoint::LEAVE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }

@@ -27,6 +27,7 @@ use cnidaria_core::domain::pod::{NETWORKS_ANNOTATION, Pod};
 use cnidaria_core::pipeline::{Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, Delegates, DeviceInfo, Devices, Ledger, PodNetwork, Undo};
 
+use daemon::adapters::delegates::Executor;
 use daemon::adapters::node_files::ConfFiles;
 
 pub use policies::FakePolicies;
@@ -206,6 +207,19 @@ impl World {
             ..self.ports(Arc::clone(self) as Arc<dyn Ledger>)
         };
         Arc::new(Pipeline::new(ports, Timeouts::default(), RawObject::new()))
+    }
+
+    /// A pipeline that executes delegates of this directory.
+    pub fn pipeline_executing(self: &Arc<Self>, dir: &Path) -> Arc<Pipeline> {
+        let overrides = format!(r#"{{"binDir":{dir:?}}}"#);
+        let executor = Executor::new(Duration::from_secs(60), 4);
+        let ports = Ports {
+            delegates: Arc::new(executor),
+            ..self.ports(Arc::clone(self) as Arc<dyn Ledger>)
+        };
+        let overrides = RawObject::parse(overrides.as_str()).unwrap();
+        let pipeline = Pipeline::new(ports, Timeouts::default(), overrides);
+        Arc::new(pipeline.attaching_at_once(4))
     }
 
     fn ports(self: &Arc<Self>, ledger: Arc<dyn Ledger>) -> Ports {

@@ -9,8 +9,10 @@ use cni_types::json::{self, RawObject};
 use cni_types::result::{CniResult, Dns};
 use cni_types::version::Version;
 use serde_json::value::RawValue;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
-use super::{Cause, Cni, Error};
+use super::{Cause, Cni, Error, TRACE_TARGET};
 use crate::exec::{self, Invocation};
 use crate::find;
 use crate::request::{self, RuntimeConf};
@@ -219,6 +221,30 @@ impl<'a> Call<'a> {
         variables: Variables<'_>,
         stdin: &[u8],
     ) -> Result<Vec<u8>, Error> {
+        let span = tracing::info_span!(
+            target: TRACE_TARGET,
+            "delegate",
+            plugin = plugin.as_str(),
+            command = self.command.as_str(),
+            network = self.network,
+            error = Empty,
+        );
+        let executed = self.execute_in_span(plugin, variables, stdin);
+        let done = executed.instrument(span.clone()).await;
+        if let Err(error) = &done
+            && !span.is_disabled()
+        {
+            span.record("error", cni_types::error::chain(error));
+        }
+        done
+    }
+
+    async fn execute_in_span(
+        &mut self,
+        plugin: &PluginType,
+        variables: Variables<'_>,
+        stdin: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         if self.cni.go_on.as_ref().is_some_and(|go_on| !(go_on.0)()) {
             return Err(self.error(Some(plugin), Cause::GivenUp));
         }
@@ -265,6 +291,7 @@ impl<'a> Call<'a> {
             path.push(directory);
         }
         let mut env = self.cni.env.clone();
+        env.extend(self.cni.trace_context.and_then(|context| context()));
         env.extend([
             ("CNI_COMMAND".into(), self.command.as_str().into()),
             ("CNI_CONTAINERID".into(), variables.container_id.into()),

@@ -24,6 +24,9 @@ use crate::helper::Helper;
 use crate::request::{self, RuntimeConf, ValidAttachment};
 use crate::root::Root;
 
+/// Target of the `tracing` span of each execution.
+pub const TRACE_TARGET: &str = "cnidaria::trace";
+
 /// Evaluated before each plugin.
 #[derive(Clone)]
 struct GoOn(Arc<dyn Fn() -> bool + Send + Sync>);
@@ -45,7 +48,11 @@ pub struct Cni {
     cgroup: Option<Cgroup>,
     passthru: bool,
     go_on: Option<GoOn>,
+    trace_context: Option<TraceContext>,
 }
+
+/// Returns the variable for a plugin of the current span.
+type TraceContext = fn() -> Option<(OsString, OsString)>;
 
 /// A failed call on a network.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +158,7 @@ impl Cni {
             cgroup: None,
             passthru: false,
             go_on: None,
+            trace_context: None,
         }
     }
 
@@ -167,6 +175,14 @@ impl Cni {
         let name = name.into();
         self.env.retain(|(old, _)| *old != name);
         self.env.push((name, value.into()));
+        self
+    }
+
+    /// Sets a variable of each execution, computed within the execution's span: the context of a
+    /// distributed trace.
+    #[must_use]
+    pub fn with_trace_context(mut self, context: fn() -> Option<(OsString, OsString)>) -> Self {
+        self.trace_context = Some(context);
         self
     }
 

@@ -38,6 +38,29 @@ fn request_has_only_cni_variables_and_raw_stdin() {
 }
 
 #[test]
+fn the_runtimes_trace_context_is_forwarded() {
+    const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let long = "0".repeat(1000);
+    // What is not a context is the daemon's to judge, unless it is far too long for one.
+    for (given, expected) in [
+        (CONTEXT, Some(CONTEXT)),
+        ("x", Some("x")),
+        ("", None),
+        (&long, None),
+    ] {
+        let node = Node::call("DEL")
+            .with("TRACEPARENT", given)
+            .with("TRACEPARENTS", "x");
+        let daemon = node.daemon(vec![go(200, "text/plain", "")]);
+        node.run().success();
+        let request = daemon.the_request().request();
+        let forwarded = request.env.get("TRACEPARENT").map(String::as_str);
+        assert_eq!(forwarded, expected, "{given}");
+        assert!(!request.env.contains_key("TRACEPARENTS"));
+    }
+}
+
+#[test]
 fn a_result_is_printed_as_plugins_do() {
     let node = Node::call("ADD");
     let _daemon = node.daemon(vec![result(RESULT)]);

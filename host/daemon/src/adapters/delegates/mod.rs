@@ -14,12 +14,14 @@ use libcni::chain::{Cause, Error, Tried};
 use libcni::exec::{self, Limits};
 use libcni::{Cgroup, Cni, Helper, Root, RuntimeConf, netns};
 
+use crate::trace;
 use slots::{Class, Client, Slots};
 
 use cnidaria_core::domain::entry::{Entry, FailedAdd};
 use cnidaria_core::domain::runtime_config::args_after_add;
 use cnidaria_core::domain::shim::{self, Shims};
 use cnidaria_core::ports::{Attached, DelegateError, Delegates, Wanted};
+use cnidaria_core::spans::step;
 
 /// Executes the delegates of attachments within limits.
 #[derive(Debug, Clone)]
@@ -108,6 +110,7 @@ impl Executor {
             .with_helper(self.helper.clone().filter(|_| self.slots.are_shared()))
             .with_cgroup(self.cgroup.clone())
             .with_passthru()
+            .with_trace_context(trace::context)
     }
 }
 
@@ -121,7 +124,7 @@ impl Delegates for Executor {
     ) -> Result<CniResult, DelegateError> {
         self.refuse_shims(&entry.network, &entry.conf)?;
         let _slot = tokio::select! {
-            slot = self.slots.take(Class::Takes, Client::of(entry)) => slot,
+            slot = step("slot", self.slots.take(Class::Takes, Client::of(entry))) => slot,
             () = wanted.not_any_more() => return Err(not_begun(entry)),
         };
         let cni = self.cni(bin_dirs).while_true(move || wanted.is_still());
@@ -133,7 +136,7 @@ impl Delegates for Executor {
 
     async fn check(&self, bin_dirs: &[PathBuf], entry: &Entry) -> Result<(), DelegateError> {
         self.refuse_shims(&entry.network, &entry.conf)?;
-        let _slot = self.slots.take(Class::Takes, Client::of(entry)).await;
+        let _slot = step("slot", self.slots.take(Class::Takes, Client::of(entry))).await;
         let cni = self.cni(bin_dirs);
         match cni
             .check(&entry.conf, &conf_after_add(entry), entry.result.as_ref())
@@ -152,7 +155,7 @@ impl Delegates for Executor {
     ) -> Result<(), DelegateError> {
         self.refuse_shims(conf.name().as_str(), conf)?;
         let client = Client::network(conf.name().as_str());
-        let _slot = self.slots.take(Class::Takes, client).await;
+        let _slot = step("slot", self.slots.take(Class::Takes, client)).await;
         match self.cni(bin_dirs).status(conf).await {
             // Networks before 1.1.0 have no STATUS; assume they are ready.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
@@ -173,7 +176,7 @@ impl Delegates for Executor {
             return Ok(());
         }
         let client = Client::network(conf.name().as_str());
-        let _slot = self.slots.take(Class::Frees, client).await;
+        let _slot = step("slot", self.slots.take(Class::Frees, client)).await;
         let valid: Vec<_> = valid
             .iter()
             .map(|one| libcni::ValidAttachment {
@@ -195,7 +198,7 @@ impl Delegates for Executor {
             // Its ADD was refused or never answered; a DEL would wait for itself.
             return Ok(vec![refused(&entry.network, &error)]);
         }
-        let _slot = self.slots.take(Class::Frees, Client::of(entry)).await;
+        let _slot = step("slot", self.slots.take(Class::Frees, Client::of(entry))).await;
         let (cni, runtime) = (self.cni(bin_dirs), conf_after_add(entry));
         let (conf, result) = (&entry.conf, entry.result_for_del());
         let result = result.as_deref();

@@ -29,6 +29,11 @@ struct Request {
     code: u16,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Export {
+    outcome: &'static str,
+}
+
 /// Labels of the network-metrics daemon's convention.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct PodNetwork {
@@ -59,6 +64,8 @@ pub struct Snapshot {
     pub deferred: usize,
     /// Containers with an undo that is retried.
     pub undos: usize,
+    /// Requests that were exported as traces, by outcome; `None` unless configured.
+    pub exported: Option<[(&'static str, u64); 3]>,
     /// Pods and their networks; empty unless configured.
     pub pod_networks: Vec<PodNetwork>,
 }
@@ -72,6 +79,7 @@ pub(super) struct State {
     containers: Gauge,
     deferred: Gauge,
     undos: Gauge,
+    exported: Family<Export, Counter>,
     pod_networks: Family<PodNetwork, Gauge>,
 }
 
@@ -89,6 +97,7 @@ impl State {
             containers: Gauge::default(),
             deferred: Gauge::default(),
             undos: Gauge::default(),
+            exported: Family::default(),
             pod_networks: Family::default(),
         };
         registry.register(
@@ -127,6 +136,11 @@ impl State {
             state.undos.clone(),
         );
         registry.register(
+            "cnidaria_traces_exported",
+            "Requests that were sent to the collector of traces, refused by it, or dropped from the queue",
+            state.exported.clone(),
+        );
+        registry.register(
             "pod_network_name_info",
             "Networks of the node's pods, in the convention of the network-metrics daemon",
             state.pod_networks.clone(),
@@ -153,6 +167,10 @@ impl State {
                 code,
             };
             let counter = self.requests.get_or_create(&labels);
+            counter.inner().store(count, Ordering::Relaxed);
+        }
+        for (outcome, count) in snapshot.exported.into_iter().flatten() {
+            let counter = self.exported.get_or_create(&Export { outcome });
             counter.inner().store(count, Ordering::Relaxed);
         }
         let set = |gauge: &Gauge<i64, AtomicI64>, count: usize| {
@@ -192,6 +210,7 @@ mod tests {
             }],
             delegates_running: 2,
             undos: 1,
+            exported: Some([("sent", 4), ("failed", 0), ("dropped", 2)]),
             ..Snapshot::default()
         });
         let version = env!("CARGO_PKG_VERSION");
@@ -208,6 +227,10 @@ mod tests {
         has(&text, "cnidaria_delegates_running 2");
         has(&text, "cnidaria_delegates_waiting 0");
         has(&text, "cnidaria_undos_pending 1");
+        has(
+            &text,
+            r#"cnidaria_traces_exported_total{outcome="dropped"} 2"#,
+        );
         assert!(!text.contains("pod_network_name_info{"), "{text}");
     }
 

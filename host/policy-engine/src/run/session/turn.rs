@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
+
 use super::Session;
 use crate::config::count;
 use crate::load::policy::Policy;
@@ -21,6 +24,9 @@ use crate::wasm::store::Stage;
 /// Maximum bytes of a denial's message, and of its details.
 const MAX_MESSAGE: usize = 1024;
 const MAX_DETAILS: usize = 4096;
+
+/// Target of the `tracing` span of each call.
+const TRACE_TARGET: &str = "cnidaria::trace";
 
 /// A call's answer, its stage and its findings.
 type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
@@ -120,7 +126,17 @@ impl Session {
         let start = Instant::now();
         let (called, budget) = match self.allowance(turn) {
             Ok(allowance) => {
-                let called = self.call(turn, hook, stage, allowance).await;
+                let span = tracing::info_span!(
+                    target: TRACE_TARGET,
+                    "policy",
+                    policy = &*policy.name,
+                    hook = hook.as_str(),
+                    outcome = Empty,
+                    error = Empty,
+                );
+                let call = self.call(turn, hook, stage, allowance);
+                let called = call.instrument(span.clone()).await;
+                note(&span, &called);
                 (called, Some(allowance.budget))
             }
             Err(failure) => (Err(failure), None),
@@ -427,6 +443,17 @@ impl Session {
         );
         Ok(())
     }
+}
+
+/// Notes in a call's span how it ended.
+fn note(span: &Span, called: &Called) {
+    if span.is_disabled() {
+        return;
+    }
+    if let Err(failure) = called {
+        span.record("error", failure.reason.as_str());
+    }
+    span.record("outcome", verdict(called).as_str());
 }
 
 /// How a call ended.
