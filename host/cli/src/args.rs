@@ -161,6 +161,13 @@ pub(crate) enum Command {
     /// if anything keeps pods from their networks.
     Doctor(DoctorArgs),
 
+    /// Collects what a maintainer asks for into one file, without secrets
+    ///
+    /// Versions, the daemon's configuration, findings of `doctor`, policies, attachments, the last
+    /// requests, metrics, and names of confs. Lists all of it first. Leaves out tokens, passwords,
+    /// certificates, and values of keys that the daemon does not know. Needs no daemon.
+    Bundle(BundleArgs),
+
     /// Asks the daemon whether it accepts requests
     ///
     /// For probes: exits with 1 if no daemon serves, or if it is about to end.
@@ -208,6 +215,25 @@ pub(crate) struct ExplainPodArgs {
     /// Shows whole confs
     #[arg(long)]
     pub(crate) confs: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BundleArgs {
+    /// The file, which must not exist, or `-` for standard output [default: cnidaria-NODE-TIME.tar.gz]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Only list what would be in it
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) list: bool,
+
+    /// The daemon's configuration
+    #[arg(long, value_name = "FILE", default_value = config::daemon::DEFAULT_PATH)]
+    pub(crate) config: PathBuf,
+
+    /// The directory in which the runtime executes plugins
+    #[arg(long, value_name = "DIR", default_value = "/opt/cni/bin")]
+    pub(crate) bin_dir: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 
 mod args;
 mod attachments;
+mod bundle;
 mod explain;
 mod forget;
 mod manual;
@@ -119,6 +120,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         Command::Ready(command) => {
             return finished(node_cli::ready(command, &args.socket_dir())?);
         }
+        Command::Bundle(wanted) => bundle::bundle(args, wanted)?,
         Command::Trace { wanted } => trace::trace(args, wanted.as_deref())?,
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {

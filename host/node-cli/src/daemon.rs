@@ -99,6 +99,15 @@ pub fn post<T: DeserializeOwned>(
     ask(socket_dir, path, &http::post(path, &body), TURN_TIMEOUT)
 }
 
+/// Sends a `GET` of `path` whose response is text.
+///
+/// # Errors
+/// [`Error`].
+pub fn get_text(socket_dir: &Path, path: &'static str) -> Result<String, Error> {
+    let body = send(socket_dir, path, &http::get(path), ANSWER_TIMEOUT)?;
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
 /// Sends a `GET` of `path` whose response has no body.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic like tests")]
 
 mod attachments;
+mod bundle;
 mod node;
 mod policy;
 mod trace;

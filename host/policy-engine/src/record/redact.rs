@@ -45,6 +45,15 @@ impl Redactor {
         self.annotations.is_empty() && self.keys.is_empty() && self.pointers.is_empty()
     }
 
+    /// JSON without the values; other text as it is.
+    pub fn json(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        if !self.is_empty() {
+            self.text(&mut text, false);
+        }
+        text
+    }
+
     /// Leaves the values out of a request.
     pub(crate) fn request(&self, recorded: &mut Recorded) {
         if self.is_empty() {
