@@ -11,6 +11,7 @@ pub mod config;
 mod connection;
 mod counts;
 mod events;
+pub mod expiry;
 mod kubeconfig;
 mod object;
 mod on_demand;

@@ -45,8 +45,8 @@ pub(crate) enum Error {
 pub(crate) struct Certificate {
     /// The chain and the key, PEM.
     pem: String,
-    pub(super) begins: SystemTime,
-    pub(super) ends: SystemTime,
+    pub(crate) begins: SystemTime,
+    pub(crate) ends: SystemTime,
     /// Common name.
     pub(super) name: String,
     /// Organizations.

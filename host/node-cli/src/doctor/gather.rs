@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use cnidaria_kube::client::Right;
-use cnidaria_kube::{Access, Client};
+use cnidaria_kube::{Access, Client, expiry};
 use config::daemon::{self as configuration, DaemonConfig};
 use files::Links;
 use shim_api::admin::{AttachmentList, PolicyList};
@@ -157,6 +157,7 @@ async fn cluster(settings: &DaemonConfig) -> Cluster {
         return Cluster::None { manifests: false };
     };
     let (files, token) = credentials(&access);
+    let certificates = expiry::certificates(&access);
     let client = Client::new(access);
     let nads = client.nads(PATIENCE).await;
     let mut rights = Vec::new();
@@ -176,6 +177,7 @@ async fn cluster(settings: &DaemonConfig) -> Cluster {
     Cluster::Server(Box::new(Server {
         files,
         token,
+        certificates,
         nads,
         rights,
         daemon_set,

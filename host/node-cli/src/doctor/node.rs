@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use cni_types::conf::NetworkConfList;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_kube::client::{self, DaemonSet, Right};
+use cnidaria_kube::expiry::Validity;
 use config::conf_file::Generated;
 use config::daemon::DaemonConfig;
 use shim_api::admin::{Attachment, AttachmentList, PolicyList};
@@ -66,6 +67,8 @@ pub(crate) struct Server {
     pub(crate) files: Vec<PathBuf>,
     /// The service account's token, if any.
     pub(crate) token: Option<String>,
+    /// The certificates that the access uses.
+    pub(crate) certificates: Vec<Validity>,
     /// The definitions of networks.
     pub(crate) nads: Result<Vec<Nad>, client::Error>,
     /// For each right that the daemon needs, whether it has it.

@@ -1,6 +1,7 @@
 //! The table of checks. A code never changes its meaning: `docs/operations/doctor.md` has a section
 //! for each, generated from here.
 
+mod certificates;
 mod cluster;
 mod configuration;
 mod files;
@@ -43,7 +44,7 @@ pub(crate) struct Finding {
 const MAX_FINDINGS: usize = 20;
 
 /// The groups of checks, with their titles in the document.
-pub(crate) const GROUPS: [(&str, &[Check]); 10] = [
+pub(crate) const GROUPS: [(&str, &[Check]); 11] = [
     ("Configuration of the daemon", configuration::CHECKS),
     ("The runtime's directory of confs", runtime_conf::CHECKS),
     ("The shim", shim::CHECKS),
@@ -51,6 +52,7 @@ pub(crate) const GROUPS: [(&str, &[Check]); 10] = [
     ("The daemon and its socket", socket::CHECKS),
     ("The ledger", ledger::CHECKS),
     ("The API server", cluster::CHECKS),
+    ("Certificates", certificates::CHECKS),
     ("Policies", policies::CHECKS),
     ("The kernel", kernel::CHECKS),
     ("Files and directories", files::CHECKS),

@@ -2,10 +2,11 @@
 
 use std::time::UNIX_EPOCH;
 
+use cnidaria_kube::expiry::Use;
 use serde_json::json;
 use shim_api::admin::{AttachmentState, PolicyState, Unreadable};
 
-use super::rig::{Rig, link, nad, policy};
+use super::rig::{Rig, certificate, link, nad, policy};
 use crate::doctor::node::{Cluster, Daemon, Link};
 
 /// A code, what breaks the node, and other codes that follow from it.
@@ -302,6 +303,31 @@ pub(super) const CASES: &[Case] = &[
                 )
             });
         },
+        &[],
+    ),
+    (
+        "A751",
+        |rig| rig.server().certificates = vec![certificate(Use::Client, -365, -1)],
+        &[],
+    ),
+    (
+        "A752",
+        |rig| rig.server().certificates = vec![certificate(Use::Client, -363, 2)],
+        &[],
+    ),
+    (
+        "A753",
+        |rig| rig.server().certificates = vec![certificate(Use::Authorities, -365, -1)],
+        &[],
+    ),
+    (
+        "A754",
+        |rig| rig.server().certificates = vec![certificate(Use::Authorities, -3_000, 20)],
+        &[],
+    ),
+    (
+        "A755",
+        |rig| rig.server().certificates = vec![certificate(Use::Client, 1, 365)],
         &[],
     ),
     ("Y801", |rig| rig.remove("modules"), &[]),

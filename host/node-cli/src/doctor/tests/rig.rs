@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_kube::DaemonSet;
+use cnidaria_kube::expiry::{Use, Validity};
 use config::daemon::DaemonConfig;
 use serde_json::{Value, json};
 use shim_api::admin::{
@@ -83,6 +84,9 @@ impl Rig {
             cluster: Cluster::Server(Box::new(Server {
                 files: vec![at("token")],
                 token: None,
+                certificates: [Use::Client, Use::Authorities]
+                    .map(|usage| certificate(usage, -100, 200))
+                    .into(),
                 nads: Ok(vec![nad(
                     "blue",
                     json!({
@@ -220,6 +224,20 @@ impl Rig {
         found
             .filter(|(code, text)| *code != "L610" || !text.starts_with(&own))
             .collect()
+    }
+}
+
+/// A certificate that is valid between these days from now.
+pub(super) fn certificate(usage: Use, begins: i64, ends: i64) -> Validity {
+    let at = |days: i64| {
+        let seconds = i64::try_from(NOW).unwrap() + days * 24 * 3600;
+        UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds).unwrap())
+    };
+    Validity {
+        source: PathBuf::from("/etc/kubeconfig"),
+        usage,
+        begins: at(begins),
+        ends: at(ends),
     }
 }
 
