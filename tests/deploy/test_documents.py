@@ -44,7 +44,7 @@ class Documents(unittest.TestCase):
             yaml.safe_dump(config, file)
             file.flush()
             done = render.run("promtool", "check", "config", file.name)
-        self.assertIn("14 rules found", done.stdout + done.stderr)
+        self.assertIn("23 rules found", done.stdout + done.stderr)
 
     def test_paths_and_values_files_exist(self):
         for page in [*OPERATIONS.iterdir(), MONITORING, render.DEPLOY / "README.md"]:
