@@ -226,7 +226,7 @@ async fn damaged_file_is_recovered_from_results() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_recovered_from_results() {
+async fn odd_plans_are_recovered_from_results() {
     let directory = |path: &Path| fs::create_dir(path);
     let dangling = |path: &Path| symlink("nowhere", path);
     let looping = |path: &Path| symlink(path.file_name().unwrap(), path);

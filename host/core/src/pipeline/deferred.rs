@@ -141,8 +141,8 @@ pub(super) async fn settled(
     settled.map(|_| turn)
 }
 
-/// Removes the container's records, because a DEL has done what they say. A record that stays is no
-/// reason to fail that DEL: it is carried out again, which is harmless.
+/// Removes the container's records, because a DEL has done what they say. A record that stays does
+/// not fail that DEL: it is carried out again, which is harmless.
 pub(super) async fn forget(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) {
     let ledger = &pipeline.ports.ledger;
     for dirs in pipeline.directories.besides(dirs).iter().chain([dirs]) {

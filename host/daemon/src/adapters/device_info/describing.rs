@@ -24,8 +24,8 @@ impl Describing {
         Self { delegates, files }
     }
 
-    /// Removes the file of an attachment that is gone, or was never made. A file that stays is no
-    /// reason to keep the pod.
+    /// Removes the file of an attachment that is gone, or was never made. A file that stays does not
+    /// keep the pod.
     async fn clean(&self, entry: &Entry) {
         let Some(path) = self.files.of_entry(entry) else {
             return;

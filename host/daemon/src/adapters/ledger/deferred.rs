@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_directory_has_no_records() {
+    async fn only_a_directory_has_records() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(Durability::Grouped);
         let own = dir.path().join(DIR);
