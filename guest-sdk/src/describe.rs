@@ -225,9 +225,13 @@ impl Text {
     }
 
     const fn push_byte(&mut self, byte: u8) {
-        match self.bytes.split_at_mut_checked(self.length) {
-            Some((_, [place, ..])) => *place = byte,
-            _ => panic!("the description has more than 65536 bytes"),
+        let rest = self.bytes.split_at_mut_checked(self.length);
+        assert!(
+            matches!(rest, Some((_, [_, ..]))),
+            "the description has more than 65536 bytes"
+        );
+        if let Some((_, [place, ..])) = rest {
+            *place = byte;
         }
         self.length += 1;
     }

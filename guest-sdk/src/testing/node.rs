@@ -18,11 +18,11 @@ pub trait Exported: Policy {
 }
 
 /// A hook of one attachment, with its plan or result.
-pub type OfAttachment<P, T> = fn(&P, &Request, &Attachment, &T) -> Verdict;
+type OfAttachment<P, T> = fn(&P, &Request, &Attachment, &T) -> Verdict;
 /// A hook of the whole result.
-pub type OfResult<P> = fn(&P, &Request, &Plan, &Outcome) -> Verdict;
+type OfResult<P> = fn(&P, &Request, &Plan, &Outcome) -> Verdict;
 /// A hook that only reports.
-pub type Finds<P, T, U> = fn(&P, &Request, &T, &U) -> Vec<Finding>;
+type Finds<P, T, U> = fn(&P, &Request, &T, &U) -> Vec<Finding>;
 
 /// The exported hooks of a policy.
 #[derive(Debug)]
