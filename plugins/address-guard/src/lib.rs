@@ -56,7 +56,8 @@ impl Policy for AddressGuard {
 
 impl Select for AddressGuard {
     fn select(&self, request: &Request, networks: &Selections) -> Verdict {
-        for selection in networks.all() {
+        // The pod chooses its default network by another annotation.
+        for selection in networks.default().into_iter().chain(networks.all()) {
             let network = format!("{}/{}", selection.namespace, selection.name);
             self.check(request, &network, &selection.ips)?;
             self.check_args(request, &network, selection.cni_args.as_deref())?;
@@ -65,17 +66,29 @@ impl Select for AddressGuard {
     }
 }
 
-/// Checked again: another policy may have requested an address since, and the default network has
-/// no selection.
+/// Checked again: another policy may have requested an address since, and a network's own conf may
+/// have cni-args.
 impl BeforeAdd for AddressGuard {
     fn before_add(&self, request: &Request, attachment: &Attachment, _: &Plan) -> Verdict {
-        let network = attachment.network();
-        self.check(request, &network, &attachment.ips())?;
-        self.check_args(request, &network, attachment.cni_args().as_deref())
+        self.check_attachment(request, attachment)
+    }
+}
+
+/// What delegates will get, after all policies.
+impl ValidatePlan for AddressGuard {
+    fn validate_plan(&self, request: &Request, plan: &Plan) -> Verdict {
+        plan.iter()
+            .try_for_each(|attachment| self.check_attachment(request, &attachment))
     }
 }
 
 impl AddressGuard {
+    fn check_attachment(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        let network = attachment.network();
+        self.check(request, &network, &attachment.ips())?;
+        self.check_args(request, &network, attachment.cni_args().as_deref())
+    }
+
     fn check_args(&self, request: &Request, network: &str, args: Option<&str>) -> Verdict {
         let Some(args) = args else {
             return Ok(());
@@ -141,4 +154,4 @@ fn address(text: &str) -> Option<IpAddr> {
     ip.parse().ok()
 }
 
-cnidaria_guest::export!(AddressGuard: select, before_add);
+cnidaria_guest::export!(AddressGuard: select, before_add, validate_plan);
