@@ -15,6 +15,7 @@ pub mod error;
 pub mod json;
 pub mod pod;
 pub mod result;
+pub mod text;
 pub mod version;
 
 #[cfg(doctest)]

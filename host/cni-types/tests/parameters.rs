@@ -165,6 +165,16 @@ fn interface_names_are_what_the_kernel_takes() {
 }
 
 #[test]
+fn a_new_interface_has_no_deceiving_name() {
+    for text in ["a\u{202e}b", "\u{200f}eth0", "x\u{2066}", "a\u{61c}"] {
+        assert!(IfName::to_make(text).is_err(), "{text:?}");
+        // Older records may have it.
+        assert!(IfName::new(text).is_ok(), "{text:?}");
+    }
+    assert!(IfName::to_make("é").is_ok());
+}
+
+#[test]
 fn names_are_checked_when_they_come_from_json() {
     assert!(serde_json::from_str::<ContainerId>("\"../x\"").is_err());
     assert_eq!(

@@ -324,7 +324,7 @@ pub trait PolicySession: Send {
     ///
     /// # Errors
     /// [`Denial`]; nothing was changed.
-    fn plan(&mut self, attachments: &[Attachment]) -> Result<(), Denial>;
+    async fn plan(&mut self, attachments: &[Attachment]) -> Result<(), Denial>;
 
     /// Runs the before-add hook on one attachment, before its delegate. `None` if a policy leaves
     /// the network out.

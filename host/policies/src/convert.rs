@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use cni_types::address::{self, parse_cidr, parse_ip};
 use cni_types::args::IfName;
 use cni_types::capability::PortMapping;
 use cni_types::conf::NetworkConfList;
@@ -127,13 +128,14 @@ pub(super) fn attachment(
     attachment: &Attachment,
     confs: &Confs,
 ) -> Result<engine::PolicyAttachment, String> {
-    let request = &attachment.request;
+    // What the delegate will get: the runtime's values, unless the pod has its own.
+    let request = attachment.base.overridden_by(&attachment.request);
     let device = attachment.device.as_ref();
     let fixed = engine::Fixed {
         resource_name: device.map(|device| device.resource_name.clone()),
         device_id: match device {
             Some(device) => Some(device.id.clone()),
-            None => request.device_id.clone(),
+            None => request.device_id,
         },
         default_route: gateways(attachment.default_route.as_deref()),
         runtime_config: attachment.capability_args().to_text(),
@@ -144,11 +146,11 @@ pub(super) fn attachment(
         is_default: attachment.is_default,
         selection: attachment.selection,
         conf: confs.tree(&attachment.conf)?,
-        ips: request.ips.clone(),
-        mac: request.mac.clone(),
+        ips: request.ips,
+        mac: request.mac,
         bandwidth: request.bandwidth,
-        port_mappings: request.port_mappings.clone(),
-        infiniband_guid: request.infiniband_guid.clone(),
+        port_mappings: request.port_mappings,
+        infiniband_guid: request.infiniband_guid,
         cni_args: None,
         fixed,
         skipped: false,
@@ -157,15 +159,65 @@ pub(super) fn attachment(
 
 /// An attachment that no policy edited, with its addresses in canonical form.
 pub(super) fn unedited(origin: Attachment, shown: &engine::PolicyAttachment) -> Attachment {
-    Attachment {
-        request: RuntimeConfig {
-            ips: shown.ips.clone(),
-            mac: shown.mac.clone(),
-            infiniband_guid: shown.infiniband_guid.clone(),
-            ..origin.request
-        },
-        ..origin
+    let mut request = origin.request;
+    // The rest of what was shown is the runtime's, which stays as it is.
+    if !request.ips.is_empty() {
+        request.ips.clone_from(&shown.ips);
     }
+    if request.mac.is_some() {
+        request.mac.clone_from(&shown.mac);
+    }
+    if request.infiniband_guid.is_some() {
+        request.infiniband_guid.clone_from(&shown.infiniband_guid);
+    }
+    Attachment { request, ..origin }
+}
+
+/// The runtime's values and the pod's, after policies edited what [`attachment`] showed of both. What
+/// they set or removed takes effect on both; what they left keeps its origin.
+fn capabilities(
+    mut base: RuntimeConfig,
+    mut request: RuntimeConfig,
+    edited: &engine::PolicyAttachment,
+) -> (RuntimeConfig, RuntimeConfig) {
+    let given = base.overridden_by(&request);
+    let ips: Vec<String> = given.ips.iter().map(|ip| canonical_ip(ip)).collect();
+    if !request.ips.is_empty() || edited.ips != ips {
+        base.ips.clear();
+        request.ips.clone_from(&edited.ips);
+    }
+    let mac = given.mac.as_deref().map(canonical_mac);
+    if request.mac.is_some() || edited.mac != mac {
+        base.mac = None;
+        request.mac.clone_from(&edited.mac);
+    }
+    let guid = given.infiniband_guid.as_deref().map(canonical_mac);
+    if request.infiniband_guid.is_some() || edited.infiniband_guid != guid {
+        base.infiniband_guid = None;
+        request.infiniband_guid.clone_from(&edited.infiniband_guid);
+    }
+    if request.bandwidth.is_some() || edited.bandwidth != given.bandwidth {
+        base.bandwidth = None;
+        request.bandwidth = edited.bandwidth;
+    }
+    let mappings = port_mappings(&given.port_mappings, edited.port_mappings.clone());
+    if !request.port_mappings.is_empty() || mappings != given.port_mappings {
+        base.port_mappings.clear();
+        request.port_mappings = mappings;
+    }
+    (base, request)
+}
+
+/// An address or CIDR as policies see it.
+fn canonical_ip(text: &str) -> String {
+    let cidr = parse_cidr(text).map(|cidr| cidr.to_string());
+    let canonical = cidr.or_else(|| Some(parse_ip(text)?.to_string()));
+    canonical.unwrap_or_else(|| text.to_owned())
+}
+
+/// A hardware address as policies see it.
+fn canonical_mac(text: &str) -> String {
+    address::canonical_mac(text).unwrap_or_else(|| text.to_owned())
 }
 
 /// An attachment after policies edited it.
@@ -173,6 +225,7 @@ pub(super) fn edited(
     origin: Attachment,
     edited: engine::PolicyAttachment,
 ) -> Result<Attachment, String> {
+    let (base, request) = capabilities(origin.base, origin.request, &edited);
     let conf = NetworkConfList::parse_any(edited.conf.to_string())
         .map_err(|error| cnidaria_core::report::chain(&error))?;
     let conf = match edited.cni_args {
@@ -185,14 +238,8 @@ pub(super) fn edited(
     Ok(Attachment {
         if_name: if_name(edited.if_name)?,
         conf,
-        request: RuntimeConfig {
-            port_mappings: port_mappings(&origin.request.port_mappings, edited.port_mappings),
-            bandwidth: edited.bandwidth,
-            ips: edited.ips,
-            mac: edited.mac,
-            infiniband_guid: edited.infiniband_guid,
-            ..origin.request
-        },
+        base,
+        request,
         ..origin
     })
 }
@@ -283,6 +330,53 @@ fn port_mappings(origin: &[PortMapping], edited: Vec<PortMapping>) -> Vec<PortMa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn edits_reach_what_the_runtime_gave() {
+        let config = |text: &str| RuntimeConfig::parse(&RawObject::parse(text).unwrap()).unwrap();
+        let port = r#""portMappings":[{"hostPort":22,"containerPort":22}]"#;
+        let runtime = format!(
+            r#"{{"mac":"02-00-00-00-00-66","ips":["10.66.0.1/24"],{port},
+            "bandwidth":{{"ingressRate":9,"ingressBurst":9}}}}"#
+        );
+        let shown = |base: &RuntimeConfig, request: &RuntimeConfig| {
+            let given = base.overridden_by(request);
+            engine::PolicyAttachment {
+                network: "n".to_owned(),
+                if_name: "eth0".to_owned(),
+                is_default: true,
+                selection: None,
+                conf: Document::parse("{}", cni_types::json::Limits::default()).unwrap(),
+                ips: given.ips.iter().map(|ip| canonical_ip(ip)).collect(),
+                mac: given.mac.as_deref().map(canonical_mac),
+                bandwidth: given.bandwidth,
+                port_mappings: given.port_mappings,
+                infiniband_guid: given.infiniband_guid,
+                cni_args: None,
+                fixed: engine::Fixed::default(),
+                skipped: false,
+            }
+        };
+        let (base, request) = (config(&runtime), RuntimeConfig::default());
+        let mut edited = shown(&base, &request);
+        let same = capabilities(base.clone(), request.clone(), &edited);
+        assert_eq!(same, (base.clone(), request.clone()));
+        edited.mac = None;
+        edited.ips.clear();
+        edited.bandwidth = None;
+        edited.port_mappings.clear();
+        let removed = capabilities(base.clone(), request, &edited);
+        assert_eq!(
+            removed,
+            (RuntimeConfig::default(), RuntimeConfig::default())
+        );
+        let request = config(r#"{"mac":"02:00:00:00:00:01"}"#);
+        let mut edited = shown(&base, &request);
+        edited.mac = None;
+        let (base, request) = capabilities(base, request, &edited);
+        assert_eq!(base.overridden_by(&request).mac, None);
+        assert_eq!(base.ips, ["10.66.0.1/24"]);
+    }
 
     #[test]
     fn unedited_port_mappings_keep_their_bytes() {

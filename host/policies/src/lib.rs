@@ -235,15 +235,19 @@ impl EngineSession {
     }
 
     /// The attachments in the form that policies see.
-    fn shown(
-        &self,
+    async fn shown(
+        confs: &Confs,
         plan: &[Attachment],
         hook: &'static str,
     ) -> Result<Vec<policy_engine::PolicyAttachment>, Denial> {
-        plan.iter()
-            .map(|attachment| convert::attachment(attachment, &self.confs))
-            .collect::<Result<_, _>>()
-            .map_err(|reason| Self::unreadable(hook, reason))
+        let mut shown = Vec::with_capacity(plan.len());
+        for attachment in plan {
+            let converted = convert::attachment(attachment, confs);
+            shown.push(converted.map_err(|reason| Self::unreadable(hook, reason))?);
+            // Parsing the confs of a whole plan takes a while; other requests go on between two.
+            tokio::task::yield_now().await;
+        }
+        Ok(shown)
     }
 
     fn tell(&self, reason: &'static str, message: String) {
@@ -288,9 +292,9 @@ impl PolicySession for EngineSession {
             .map_err(|reason| Self::unreadable("select", reason))
     }
 
-    fn plan(&mut self, attachments: &[Attachment]) -> Result<(), Denial> {
+    async fn plan(&mut self, attachments: &[Attachment]) -> Result<(), Denial> {
         if self.session.wants_plan() {
-            let plan = self.shown(attachments, "before-add")?;
+            let plan = Self::shown(&self.confs, attachments, "before-add").await?;
             self.session.plan(plan);
         }
         Ok(())
@@ -329,8 +333,8 @@ impl PolicySession for EngineSession {
         if !self.session.end_before_add() {
             return Ok(());
         }
-        let shown = self.shown(plan, "before-add")?;
-        let settled = self.session.settle(&shown);
+        let shown = Self::shown(&self.confs, plan, "before-add").await?;
+        let settled = self.session.settle(&shown).await;
         let report = settled.map_err(|denied| self.denial(denied))?;
         self.report(&report);
         let validated = self.session.validate_plan(&shown).await;
@@ -372,10 +376,8 @@ impl PolicySession for EngineSession {
         if !self.session.involves(Hook::ValidateResult, None) {
             return Ok(());
         }
-        let mut plan = self.shown(std::slice::from_ref(attachment), "validate-result")?;
-        let Some(shown) = plan.pop() else {
-            return Ok(());
-        };
+        let shown = convert::attachment(attachment, &self.confs)
+            .map_err(|reason| Self::unreadable("validate-result", reason))?;
         let outcome = policy_engine::Outcome {
             result: outcome.result.clone(),
             tags: outcome.tags.clone(),
@@ -398,7 +400,7 @@ impl PolicySession for EngineSession {
                 shown: shown.into_iter().map(untouched).collect(),
             });
         }
-        let offered = self.shown(plan, "finalize")?;
+        let offered = Self::shown(&self.confs, plan, "finalize").await?;
         let finalized = self.session.finalize(&offered, result, shown).await;
         let (finale, report) = finalized.map_err(|denied| self.denial(denied))?;
         self.report(&report);
@@ -451,7 +453,9 @@ impl PolicySession for EngineSession {
             return;
         }
         // What cannot be shown has failed the ADD already.
-        let plan = self.shown(plan, "add-failed").unwrap_or_default();
+        let plan = Self::shown(&self.confs, plan, "add-failed")
+            .await
+            .unwrap_or_default();
         let AddFailure {
             code,
             message,

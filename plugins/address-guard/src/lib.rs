@@ -66,20 +66,22 @@ impl ValidateSelections for AddressGuard {
     }
 }
 
-/// Checked again: a policy may have requested an address since, and a network that is attached to a
-/// running pod has no selection.
+/// Checked again: a policy may have requested an address since, a network's own conf may have
+/// cni-args, and a network that is attached to a running pod has no selection.
 impl ValidatePlan for AddressGuard {
     fn validate_plan(&self, request: &Request, plan: &Plan) -> Verdict {
-        for attachment in plan.iter() {
-            let network = attachment.network();
-            self.check(request, &network, &attachment.ips())?;
-            self.check_args(request, &network, attachment.cni_args().as_deref())?;
-        }
-        Ok(())
+        plan.iter()
+            .try_for_each(|attachment| self.check_attachment(request, &attachment))
     }
 }
 
 impl AddressGuard {
+    fn check_attachment(&self, request: &Request, attachment: &Attachment) -> Verdict {
+        let network = attachment.network();
+        self.check(request, &network, &attachment.ips())?;
+        self.check_args(request, &network, attachment.cni_args().as_deref())
+    }
+
     fn check_args(&self, request: &Request, network: &str, args: Option<&str>) -> Verdict {
         let Some(args) = args else {
             return Ok(());

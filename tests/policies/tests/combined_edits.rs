@@ -49,7 +49,7 @@ async fn settle(
         assert!(report.findings.is_empty(), "{report:?}");
         edited.push(attachment);
     }
-    session.settle(&edited)?;
+    session.settle(&edited).await?;
     Ok(edited)
 }
 

@@ -132,7 +132,7 @@ async fn requests(host: &PolicyHost) {
         for offered in [cluster(), storage()] {
             plan.push(session.before_add(offered).await.unwrap().0);
         }
-        session.settle(&plan).unwrap();
+        session.settle(&plan).await.unwrap();
         session.validate_plan(&plan).await.unwrap();
         let mut results = Vec::new();
         for attachment in &plan {

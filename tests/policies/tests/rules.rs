@@ -106,7 +106,7 @@ async fn plan(
         let (attachment, _) = session.before_add(attachment).await?;
         left.extend((!attachment.skipped).then_some(attachment));
     }
-    session.settle(&left)?;
+    session.settle(&left).await?;
     session.validate_plan(&left).await?;
     Ok(left)
 }

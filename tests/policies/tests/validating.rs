@@ -56,7 +56,7 @@ async fn planned(session: &mut Session) -> Result<(), Denied> {
         plan.extend((!attachment.skipped).then_some(attachment));
     }
     assert!(session.end_before_add());
-    session.settle(&plan)?;
+    session.settle(&plan).await?;
     session.validate_plan(&plan).await.map(|_| ())
 }
 

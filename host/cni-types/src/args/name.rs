@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Error;
 use crate::clip::clip;
+use crate::text::deceives;
 
 /// Defines a validated string type: a constructor, `as_str`, `Display` and JSON. Clones share
 /// memory.
@@ -126,8 +127,7 @@ fn if_name(text: &str) -> Result<(), Error> {
 impl IfName {
     /// A name for a new interface. Stricter than [`new`](Self::new), which also accepts names from
     /// older records: the kernel expands `%` as a template, and reserves `all`, `default`, `lo` and
-    /// `bonding_masters`. another name of it, and has `all`, `default`, `lo` and `bonding_masters`
-    /// for itself.
+    /// `bonding_masters`; marks of the bidirectional algorithm would disguise the name.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -141,6 +141,8 @@ impl IfName {
             "the kernel has this name for itself"
         } else if text.bytes().any(|byte| byte == NO_BREAK_SPACE) {
             "the kernel takes a byte of it for a space"
+        } else if text.contains(deceives) {
+            "it must not have characters that change how it is shown"
         } else {
             return Ok(name);
         };

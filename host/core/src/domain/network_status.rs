@@ -1,9 +1,9 @@
 //! The `network-status` annotation (multi-network specification 1.3, section 5).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use cni_types::result::{CniResult, Dns, Interface, IpConfig};
+use cni_types::result::{CniResult, Dns, Interface, IpConfig, Route};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -69,6 +69,30 @@ impl From<&Dns> for StatusDns {
     }
 }
 
+impl StatusDns {
+    /// About as many bytes as its text has.
+    fn text_len(&self) -> usize {
+        /// Quotes and comma.
+        const AROUND: usize = 3;
+        let lists = [&self.nameservers, &self.search, &self.options];
+        let texts = lists.into_iter().flatten().chain(&self.domain);
+        texts.map(|text| text.len() + AROUND).sum()
+    }
+}
+
+/// Maximum bytes that what elements of one attachment repeat may take in all of them.
+const MAX_REPEATED: usize = 64 << 10;
+/// Maximum default routes of one attachment of which gateways are shown.
+const MAX_GATEWAYS: usize = 64;
+
+/// How many elements of an attachment repeat something of this many bytes: at least the first. As in
+/// Multus all of them do, unless a delegate lists so many interfaces that no API server would take
+/// the annotation.
+pub fn repeats(bytes: usize) -> usize {
+    let times = MAX_REPEATED.checked_div(bytes);
+    times.map_or(usize::MAX, |times| times.max(1))
+}
+
 /// The elements for one attachment: one per interface that the delegate made in the pod, or one for
 /// the requested interface if the result lists none, as results before 0.3.0 cannot. `result` is
 /// the delegate's after the policies.
@@ -78,18 +102,31 @@ pub fn of_attachment(
     tags: &BTreeMap<String, String>,
 ) -> Vec<NetworkStatus> {
     let is_default = entry.is_default;
-    let element = |interface: Option<&Interface>, ips, default, gateway| NetworkStatus {
-        name: entry.network.clone(),
-        interface: interface.map_or_else(|| entry.if_name.to_string(), |i| i.name.clone()),
-        ips,
-        mac: interface.and_then(|i| i.mac.clone()),
-        mtu: interface.and_then(|i| i.mtu).filter(|mtu| *mtu > 0),
-        default,
-        dns: StatusDns::from(&result.dns),
-        device_info: None,
-        gateway,
-        tags: tags.clone(),
-    };
+    let dns = StatusDns::from(&result.dns);
+    let tags_len: usize = tags
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    let repeated = repeats(dns.text_len() + tags_len);
+    let element =
+        |number: usize, interface: Option<&Interface>, ips, default, gateway| NetworkStatus {
+            name: entry.network.clone(),
+            interface: interface.map_or_else(|| entry.if_name.to_string(), |i| i.name.clone()),
+            ips,
+            mac: interface.and_then(|i| i.mac.clone()),
+            mtu: interface.and_then(|i| i.mtu).filter(|mtu| *mtu > 0),
+            default,
+            dns: match number < repeated {
+                true => dns.clone(),
+                false => StatusDns::default(),
+            },
+            device_info: None,
+            gateway,
+            tags: match number < repeated {
+                true => tags.clone(),
+                false => BTreeMap::new(),
+            },
+        };
     let in_pod: Vec<(usize, &Interface)> = result
         .interfaces
         .iter()
@@ -106,6 +143,7 @@ pub fn of_attachment(
     match in_pod.as_slice() {
         // Old results list addresses without interfaces.
         [] => vec![element(
+            0,
             None,
             all_ips(),
             is_default,
@@ -113,6 +151,7 @@ pub fn of_attachment(
         )],
         [(_, only)] if result.interfaces.len() == 1 => {
             vec![element(
+                0,
                 Some(only),
                 all_ips(),
                 is_default,
@@ -122,26 +161,28 @@ pub fn of_attachment(
         several => {
             let default_index = default_interface(several, result);
             let last = several.last().map(|(index, _)| *index);
-            // Out-of-range indices are ignored.
-            let place = |ip: &&IpConfig| {
+            let mut own: HashMap<usize, Vec<&IpConfig>> = HashMap::new();
+            for ip in &result.ips {
+                // Out-of-range indices are ignored.
                 let named = ip.interface.filter(|at| *at < result.interfaces.len());
-                named.or(last)
-            };
+                if let Some(at) = named.or(last) {
+                    own.entry(at).or_default().push(ip);
+                }
+            }
+            let defaults = default_routes(result);
             several
                 .iter()
-                .map(|(index, interface)| {
-                    let own: Vec<&IpConfig> = result
-                        .ips
-                        .iter()
-                        .filter(|ip| place(ip) == Some(*index))
-                        .collect();
+                .enumerate()
+                .map(|(number, (index, interface))| {
+                    let own = own.get(index).map(Vec::as_slice).unwrap_or_default();
                     let ips = own.iter().map(|ip| ip.address.addr().to_string()).collect();
                     let is_default_interface = Some(*index) == default_index;
                     let gateway = match several.len() {
                         1 => default_gateways(result),
-                        _ => own_gateways(result, &own, is_default_interface),
+                        _ => own_gateways(&defaults, own, is_default_interface),
                     };
                     element(
+                        number,
                         Some(interface),
                         ips,
                         is_default && is_default_interface,
@@ -164,7 +205,8 @@ fn is_in_pod(interface: &Interface) -> bool {
 /// The default one of several interfaces of the default network: the pod's first with a gateway,
 /// else the first. Addresses may refer to the node's end.
 fn default_interface(several: &[(usize, &Interface)], result: &CniResult) -> Option<usize> {
-    let in_pod = |at: &usize| several.iter().any(|(index, _)| index == at);
+    let indexes: HashSet<usize> = several.iter().map(|(index, _)| *index).collect();
+    let in_pod = |at: &usize| indexes.contains(at);
     result
         .ips
         .iter()
@@ -174,45 +216,54 @@ fn default_interface(several: &[(usize, &Interface)], result: &CniResult) -> Opt
         .or_else(|| several.first().map(|(index, _)| *index))
 }
 
+/// The default routes, and whether the gateway of each is reachable through any address.
+fn default_routes(result: &CniResult) -> Vec<(&Route, bool)> {
+    let defaults = result.routes.iter();
+    let defaults = defaults.filter(|route| route.dst.prefix_len() == 0);
+    let is_known = |route: &Route| {
+        let mut ips = result.ips.iter();
+        route
+            .gw
+            .is_some_and(|gateway| ips.any(|ip| behind(ip, gateway)))
+    };
+    let defaults = defaults.take(MAX_GATEWAYS);
+    defaults.map(|route| (route, is_known(route))).collect()
+}
+
+fn behind(ip: &IpConfig, gateway: IpAddr) -> bool {
+    ip.gateway == Some(gateway) || ip.address.contains(&gateway)
+}
+
 /// The gateways of default routes reachable through one of several interfaces, whose addresses are
 /// `own`. Gateways reachable through none count for the default interface.
-fn own_gateways(result: &CniResult, own: &[&IpConfig], is_default: bool) -> Vec<String> {
-    let behind = |ip: &IpConfig, gateway: IpAddr| {
-        ip.gateway == Some(gateway) || ip.address.contains(&gateway)
+fn own_gateways(defaults: &[(&Route, bool)], own: &[&IpConfig], is_default: bool) -> Vec<String> {
+    let gateway = |(route, is_known): &(&Route, bool)| match route.gw {
+        Some(gateway) => {
+            let is_own = own.iter().any(|ip| behind(ip, gateway));
+            (is_own || is_default && !is_known).then_some(gateway)
+        }
+        None => {
+            let mut gateways = own.iter().filter_map(|ip| ip.gateway);
+            gateways.find(|gateway| gateway.is_ipv4() == route.dst.addr().is_ipv4())
+        }
     };
-    result
-        .routes
-        .iter()
-        .filter(|route| route.dst.prefix_len() == 0)
-        .filter_map(|route| match route.gw {
-            Some(gateway) => {
-                let is_own = own.iter().any(|ip| behind(ip, gateway));
-                let is_known = result.ips.iter().any(|ip| behind(ip, gateway));
-                (is_own || is_default && !is_known).then_some(gateway)
-            }
-            None => {
-                let mut gateways = own.iter().filter_map(|ip| ip.gateway);
-                gateways.find(|gateway| gateway.is_ipv4() == route.dst.addr().is_ipv4())
-            }
-        })
-        .map(|gateway| gateway.to_string())
-        .collect()
+    let gateways = defaults.iter().filter_map(gateway);
+    gateways.map(|gateway| gateway.to_string()).collect()
 }
 
 /// The gateways of the default routes. A route without one uses the gateway of its family's
 /// address, as IPAM plugins intend.
 fn default_gateways(result: &CniResult) -> Vec<String> {
+    let of_family = |is_ipv4: bool| {
+        let mut gateways = result.ips.iter().filter_map(|ip| ip.gateway);
+        gateways.find(|gateway| gateway.is_ipv4() == is_ipv4)
+    };
     result
         .routes
         .iter()
         .filter(|route| route.dst.prefix_len() == 0)
-        .filter_map(|route| {
-            let of_address = || {
-                let mut gateways = result.ips.iter().filter_map(|ip| ip.gateway);
-                gateways.find(|gateway| gateway.is_ipv4() == route.dst.addr().is_ipv4())
-            };
-            route.gw.or_else(of_address)
-        })
+        .take(MAX_GATEWAYS)
+        .filter_map(|route| route.gw.or_else(|| of_family(route.dst.addr().is_ipv4())))
         .map(|gateway| gateway.to_string())
         .collect()
 }
@@ -317,6 +368,32 @@ mod tests {
         );
         assert!(shown.contains(r#""interface":"eth0""#), "{shown}");
         assert!(shown.contains(r#""default":true"#), "{shown}");
+    }
+
+    #[test]
+    fn many_interfaces_repeat_little() {
+        let many = |count: usize, element: &dyn Fn(usize) -> String| {
+            let elements: Vec<String> = (0..count).map(element).collect();
+            elements.join(",")
+        };
+        let interfaces = |count| many(count, &|n| format!(r#"{{"name":"i{n}","sandbox":"s"}}"#));
+        let servers = |count| many(count, &|_| r#""10.0.0.53""#.to_owned());
+        let shown = |interfaces_count, servers_count| {
+            status(
+                true,
+                &format!(
+                    r#"{{"cniVersion":"1.0.0","interfaces":[{}],"dns":{{"nameservers":[{}]}}}}"#,
+                    interfaces(interfaces_count),
+                    servers(servers_count)
+                ),
+            )
+        };
+        // As Multus does.
+        assert_eq!(shown(20, 3).matches("nameservers").count(), 20);
+        let huge = shown(2_000, 1_000);
+        assert!(huge.len() < 512 << 10, "{}", huge.len());
+        assert!(huge.contains("nameservers"));
+        assert_eq!(huge.matches(r#""interface":"#).count(), 2_000);
     }
 
     #[test]

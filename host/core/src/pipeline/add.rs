@@ -233,7 +233,7 @@ pub(super) async fn refuse_if_taken(
 /// Runs every before-add hook on every attachment, before anything is recorded or executed.
 async fn before_add(plan: Plan, policies: &mut dyn PolicySession) -> Result<Plan, Error> {
     let mut attachments = Vec::with_capacity(plan.attachments.len());
-    policies.plan(&plan.attachments)?;
+    policies.plan(&plan.attachments).await?;
     for attachment in plan.attachments {
         attachments.extend(policies.before_add(attachment).await?);
         // Showing a conf to policies takes a while; other requests go on between two.

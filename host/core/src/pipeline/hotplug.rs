@@ -195,7 +195,7 @@ async fn prepare(
         .ports
         .policies
         .begin(Command::Add, &sandbox, Some(&pod));
-    policies.plan(std::slice::from_ref(&attachment))?;
+    policies.plan(std::slice::from_ref(&attachment)).await?;
     let network = attachment.network.clone();
     let Some(attachment) = policies.before_add(attachment).await? else {
         return Err(Error::Skipped(network));

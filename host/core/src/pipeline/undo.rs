@@ -253,6 +253,8 @@ async fn detach_within(
     let mut policies = pipeline.ports.policies.begin(Command::Del, &sandbox, None);
     for entry in entries.iter().rev() {
         step("del", policies.del(entry)).await;
+        // Showing a conf to policies takes a while; other requests go on between two.
+        tokio::task::yield_now().await;
     }
     left
 }

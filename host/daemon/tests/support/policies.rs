@@ -103,7 +103,7 @@ impl PolicySession for FakeSession {
         Ok(networks)
     }
 
-    fn plan(&mut self, _: &[Attachment]) -> Result<(), Denial> {
+    async fn plan(&mut self, _: &[Attachment]) -> Result<(), Denial> {
         Ok(())
     }
 

@@ -73,7 +73,29 @@ pub(super) fn ways(attachment: &PolicyAttachment) -> Ways {
     }
     let conf = Some(attachment.conf.root());
     let ipam = below(conf, "ipam");
+    let parts = [
+        "rangestart",
+        "rangeend",
+        "range_start",
+        "range_end",
+        "exclude",
+        "gateway",
+    ];
     for (key, text) in members(ipam.as_ref()) {
+        if parts.contains(&&*key) {
+            ways.insert(
+                (format!("part {key}"), "ipam part".to_owned()),
+                text.clone(),
+            );
+        }
+        if ["subnet", "ranges", "range", "ipranges"].contains(&&*key) {
+            for part in parts {
+                ways.insert(
+                    (format!("part {part}"), format!("ipam {key}")),
+                    text.clone(),
+                );
+            }
+        }
         let value = match &*key {
             "addresses" | "ips" => "ips",
             "dns" => "dns",
@@ -94,6 +116,9 @@ pub(super) fn ways(attachment: &PolicyAttachment) -> Ways {
         }
     }
     for (key, text) in members(below(conf, "sysctl").as_ref()) {
+        if setting(&key, &attachment.if_name) == "net/ipv6/conf/ifname/mtu" {
+            ways.insert(("mtu".to_owned(), format!("key {key}")), text.clone());
+        }
         let value = format!("sysctl {}", setting(&key, &attachment.if_name));
         ways.insert((value, format!("key {key}")), text);
     }
@@ -121,6 +146,7 @@ fn meaning(key: &str) -> String {
     match key {
         "infinibandguid" | "infiniband-guid" => "guid",
         "deviceid" | "pcibusid" | "hwaddr" | "kernelpath" => "device",
+        "isdefaultgateway" => "isgateway",
         key => key,
     }
     .to_owned()

@@ -35,6 +35,14 @@ fn text(digest: &[u8]) -> String {
 /// File system errors; [`io::ErrorKind::FileTooLarge`] above [`MAX_MODULE`].
 pub(crate) fn of_file(path: &Path) -> io::Result<String> {
     let mut file = files::open(path, Links::Follow)?;
+    let too_large = || {
+        let reason = format!("it has more than {MAX_MODULE} bytes");
+        io::Error::new(io::ErrorKind::FileTooLarge, reason)
+    };
+    // Reading that much takes a while, in which no other policy loads.
+    if file.metadata()?.len() > MAX_MODULE {
+        return Err(too_large());
+    }
     let mut chunk = vec![0; CHUNK];
     let mut hash = Sha256::new();
     let mut left = MAX_MODULE;
@@ -45,10 +53,8 @@ pub(crate) fn of_file(path: &Path) -> io::Result<String> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
         };
-        left = left.checked_sub(read as u64).ok_or_else(|| {
-            let reason = format!("it has more than {MAX_MODULE} bytes");
-            io::Error::new(io::ErrorKind::FileTooLarge, reason)
-        })?;
+        // The file may have grown.
+        left = left.checked_sub(read as u64).ok_or_else(too_large)?;
         hash.update(chunk.get(..read).unwrap_or_default());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use cni_types::text::deceives;
 use serde::{Deserialize, Serialize};
 
 use super::patch::Patch;
@@ -212,13 +213,6 @@ pub struct Report {
     pub audited: Vec<AppliedEdit>,
     /// Findings of the policies and of the engine.
     pub findings: Vec<Finding>,
-}
-
-/// Whether a character could disguise a log line: controls and text direction marks.
-pub(crate) fn deceives(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Makes guest text safe for logs, errors and Events: one line, at most `max` bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::conf::{self, Appended, ConfEdit};
+use super::given;
 use super::invariants;
 use super::protected;
 use super::tree::{number, object, set, string};
@@ -14,6 +15,9 @@ use cni_types::json::{Node, Pointer};
 
 /// Key of the cni-args in patches and claims.
 pub(super) const ARGS: &str = "cniArgs";
+
+/// The cni-args that mean an InfiniBand GUID, with folded names.
+const GUID: [&str; 3] = ["guid", "infinibandguid", "infiniband-guid"];
 
 /// Interface names of the request's other attachments, each with its network.
 pub(crate) type Reserved = Arc<BTreeMap<String, String>>;
@@ -32,6 +36,8 @@ pub(crate) struct AttachmentDraft {
 pub(crate) enum AttachmentChange {
     /// Sets or removes values of the conf.
     Conf(Vec<ConfEdit>),
+    /// Several edits, made together: those of the conf come first.
+    All(Vec<AttachmentChange>),
     /// Makes a chain of a single plugin and this one.
     Chain(Node),
     /// Sets one of the cni-args.
@@ -211,7 +217,8 @@ impl AttachmentDraft {
     }
 
     pub(crate) fn set_ips(&self, ips: &[String]) -> Result<AttachmentChange, EditError> {
-        Ok(AttachmentChange::Ips(validate::ips(ips)?))
+        let change = AttachmentChange::Ips(validate::ips(ips)?);
+        Ok(self.instead_of_args(&["ips"], change))
     }
 
     /// Like [`set_ips`](Self::set_ips), and checks at once what the final plan has to satisfy.
@@ -220,28 +227,36 @@ impl AttachmentDraft {
             self.takes("ips")?;
         }
         let change = self.set_ips(ips)?;
-        if let AttachmentChange::Ips(ips) = &change {
-            let mtus = conf::mtus(self.attachment.conf.root());
-            // One that is wrong without addresses, too, is not this edit's fault.
-            let sound = mtus
-                .into_iter()
-                .filter(|(_, value)| invariants::mtu(value, &[]).is_ok());
-            self.check_mtus(sound, ips)?;
-        }
+        let mtus = conf::mtus(self.attachment.conf.root());
+        // One that is wrong without addresses, too, is not this edit's fault.
+        let sound = mtus
+            .into_iter()
+            .filter(|(_, value)| invariants::mtu(value, &[]).is_ok());
+        self.check_mtus(sound, &validate::ips(ips)?)?;
         Ok(change)
     }
 
+    /// A typed edit, and the removal of what `args.cni` says of the same value: plugins take one of
+    /// both, or both.
+    fn instead_of_args(&self, keys: &[&str], change: AttachmentChange) -> AttachmentChange {
+        let edits = given::without_args(&self.attachment.conf, keys);
+        match edits.is_empty() {
+            true => change,
+            false => AttachmentChange::All(vec![AttachmentChange::Conf(edits), change]),
+        }
+    }
+
     pub(crate) fn set_mac(&self, mac: Option<&str>) -> Result<AttachmentChange, EditError> {
-        Ok(AttachmentChange::Mac(mac.map(validate::mac).transpose()?))
+        let change = AttachmentChange::Mac(mac.map(validate::mac).transpose()?);
+        Ok(self.instead_of_args(&["mac"], change))
     }
 
     pub(crate) fn set_infiniband_guid(
         &self,
         guid: Option<&str>,
     ) -> Result<AttachmentChange, EditError> {
-        Ok(AttachmentChange::Guid(
-            guid.map(validate::guid).transpose()?,
-        ))
+        let change = AttachmentChange::Guid(guid.map(validate::guid).transpose()?);
+        Ok(self.instead_of_args(&GUID, change))
     }
 
     pub(crate) fn set_bandwidth(
@@ -267,6 +282,7 @@ impl AttachmentDraft {
         validate::word("key of cni-args", key, 253)?;
         let value = conf::value(json, validate::JSON_LIMITS)?;
         protected::check_arg(key, &value, ARGS)?;
+        given::is_read(&self.attachment, key)?;
         Ok(AttachmentChange::Arg(key.to_owned(), value))
     }
 }

@@ -45,6 +45,10 @@ impl Draft for AttachmentDraft {
                     extent.and(Extent::of(edit.pointer.tokens(), edit.value.as_ref()))
                 })
             }
+            AttachmentChange::All(changes) => {
+                let extents = changes.iter().map(Self::extent);
+                extents.fold(Extent::default(), Extent::and)
+            }
             AttachmentChange::Chain(plugin) => Extent::of(&[], Some(plugin)),
             AttachmentChange::Arg(key, value) => Extent::of(std::slice::from_ref(key), Some(value)),
             _ => Extent::default(),
@@ -56,6 +60,9 @@ impl Draft for AttachmentDraft {
             AttachmentChange::Conf(edits) => {
                 let area = |edit: &ConfEdit| Area::Conf(self.conf_area(edit));
                 return edits.iter().map(area).collect();
+            }
+            AttachmentChange::All(changes) => {
+                return changes.iter().flat_map(|one| self.areas(one)).collect();
             }
             AttachmentChange::Chain(_) => return vec![Area::Conf(Pointer::root())],
             AttachmentChange::Arg(..) => return vec![Area::Args],
@@ -96,6 +103,9 @@ impl Draft for AttachmentDraft {
                     .iter()
                     .try_for_each(|edit| foresee_conf(conf, edit, visit));
             }
+            AttachmentChange::All(changes) => {
+                return changes.iter().try_for_each(|one| self.foresee(one, visit));
+            }
             AttachmentChange::Chain(plugin) => {
                 return Walk::new(Keys::Folded, chain::second(), visit).values(
                     &[],
@@ -117,7 +127,16 @@ impl Draft for AttachmentDraft {
             AttachmentChange::PortMappings(mappings) => {
                 (Member::PortMappings, port_mappings_node(mappings, form))
             }
-            AttachmentChange::Skip => (Member::Skipped, Some(skipped())),
+            AttachmentChange::Skip => {
+                // All that policies set of the attachment goes with it.
+                visit(&Step {
+                    path: &[],
+                    kind: Kind::Removed,
+                    old: None,
+                    new: None,
+                })?;
+                (Member::Skipped, Some(skipped()))
+            }
         };
         let old = node(&self.attachment, member, form);
         compare_nodes(
@@ -135,6 +154,9 @@ impl Draft for AttachmentDraft {
             AttachmentChange::Conf(edits) => {
                 let setting = |edit: &ConfEdit| self.conf_setting(edit);
                 return edits.iter().map(setting).collect();
+            }
+            AttachmentChange::All(changes) => {
+                return changes.iter().flat_map(|one| self.settings(one)).collect();
             }
             AttachmentChange::Chain(plugin) => {
                 return vec![Setting::Set(chain::second(), Some(plugin.clone()))];
@@ -162,6 +184,10 @@ impl Draft for AttachmentDraft {
         let attachment = &mut self.attachment;
         match change {
             AttachmentChange::Conf(edits) => return conf::apply(&mut attachment.conf, edits),
+            // Of several, only the first one can fail.
+            AttachmentChange::All(changes) => {
+                return changes.into_iter().try_for_each(|one| self.apply(one));
+            }
             AttachmentChange::Chain(plugin) => {
                 chain::make(&mut attachment.conf, plugin)?;
                 self.is_chained = true;
@@ -337,33 +363,6 @@ fn node(attachment: &PolicyAttachment, member: Member, form: Form) -> Option<Nod
 
 fn skipped() -> Node {
     Node::Scalar("true".into())
-}
-
-/// The arguments of all capabilities as JSON text, with the policies' edits.
-pub(crate) fn runtime_config(attachment: &PolicyAttachment) -> String {
-    let form = Form::Shown;
-    let given = Node::parse(
-        &attachment.fixed.runtime_config,
-        super::validate::JSON_LIMITS,
-    );
-    let Ok(Node::Object(mut members)) = given else {
-        return "{}".to_owned();
-    };
-    for member in [
-        Member::Ips,
-        Member::Mac,
-        Member::Guid,
-        Member::Bandwidth,
-        Member::PortMappings,
-    ] {
-        let place = place(member);
-        let (Some(key), Some(value)) = (place.last(), node(attachment, member, form)) else {
-            continue;
-        };
-        members.retain(|(known, _)| known != key);
-        members.push((key.to_string(), value));
-    }
-    Node::Object(members).to_string()
 }
 
 fn ips_node(ips: &[String], form: Form) -> Option<Node> {

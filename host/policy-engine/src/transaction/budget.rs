@@ -1,5 +1,6 @@
 //! How much one policy may edit: in one edit, one hook, and the whole request.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cni_types::json::Node;
@@ -26,6 +27,8 @@ pub(crate) struct Budget {
 pub(crate) struct RequestBudget {
     bytes: AtomicUsize,
     members: AtomicUsize,
+    /// That of all policies together.
+    all: Option<Arc<RequestBudget>>,
 }
 
 /// The size of an edit's JSON.
@@ -133,18 +136,37 @@ impl RequestBudget {
         Self {
             bytes: bytes.into(),
             members: members.into(),
+            all: None,
+        }
+    }
+
+    /// Limits it to what `all` policies together may still edit.
+    pub(crate) fn within(self, all: &Arc<Self>) -> Self {
+        Self {
+            all: Some(Arc::clone(all)),
+            ..self
         }
     }
 
     pub(super) fn spend(&self, bytes: usize) -> Result<(), EditError> {
         spend(&self.bytes, bytes, || {
             "the bytes of all edits in one request (limits.requestEditBytes)".to_owned()
+        })?;
+        self.all.as_ref().map_or(Ok(()), |all| {
+            spend(&all.bytes, bytes, || {
+                "the bytes of all policies' edits in one request".to_owned()
+            })
         })
     }
 
     pub(super) fn spend_json(&self, extent: Extent) -> Result<(), EditError> {
         spend(&self.members, extent.members, || {
             "the members of all edits in one request (limits.requestEditMembers)".to_owned()
+        })?;
+        self.all.as_ref().map_or(Ok(()), |all| {
+            spend(&all.members, extent.members, || {
+                "the members of all policies' edits in one request".to_owned()
+            })
         })
     }
 }
@@ -164,4 +186,26 @@ fn spend(
 fn take(left: usize, wanted: usize, what: impl FnOnce() -> String) -> Result<usize, EditError> {
     left.checked_sub(wanted)
         .ok_or_else(|| EditError::TooLarge(what()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_share_a_budget_of_the_request() {
+        let all = Arc::new(RequestBudget::new(10, 10));
+        let own = || RequestBudget::new(8, 8).within(&all);
+        let (first, second) = (own(), own());
+        first.spend(8).unwrap();
+        assert!(matches!(first.spend(1), Err(EditError::TooLarge(_))));
+        second.spend(2).unwrap();
+        assert!(matches!(second.spend(1), Err(EditError::TooLarge(_))));
+        let members = |members| Extent {
+            members,
+            ..Extent::default()
+        };
+        first.spend_json(members(8)).unwrap();
+        assert!(second.spend_json(members(3)).is_err());
+    }
 }

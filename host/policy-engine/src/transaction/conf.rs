@@ -6,7 +6,7 @@ use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
 use super::difference::{self, folded};
 use super::protected::{self, type_of};
-use super::{EditError, validate};
+use super::{EditError, given, validate};
 use crate::model::grant::{ConfGrant, Grant};
 use crate::model::outside;
 
@@ -53,7 +53,9 @@ pub(super) fn pointer(text: &str) -> Result<Pointer, EditError> {
 
 /// Parses a guest's JSON value.
 pub(super) fn value(json: &str, limits: Limits) -> Result<Node, EditError> {
-    Node::parse(json, limits).map_err(|error| refused(&error))
+    let value = Node::parse(json, limits).map_err(|error| refused(&error))?;
+    validate::numbers(&value)?;
+    Ok(value)
 }
 
 /// The JSON text at a guest's pointer, with keys compared as Go reads them.
@@ -70,6 +72,12 @@ pub(super) fn set(
     grant: &ConfGrant,
 ) -> Result<ConfEdit, EditError> {
     let pointer = place(conf, pointer).map_err(|error| refused(&error))?;
+    let parent = pointer.parent().and_then(|parent| conf.get(&parent));
+    if let (Some(Node::Object(members)), Some(key)) = (parent, pointer.tokens().last())
+        && let Some(other) = given::later(members, key)
+    {
+        return Err(given::spelt_twice(key, other));
+    }
     protected::check_edit(conf, &pointer, Some(&value), grant)?;
     Ok(ConfEdit {
         pointer,

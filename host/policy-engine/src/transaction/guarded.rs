@@ -5,25 +5,39 @@ use cni_types::json::Node;
 use crate::model::grant::Grant;
 
 /// Members that select a device of the node.
-const DEVICES: [&str; 7] = [
+const DEVICES: [&str; 9] = [
     "bridge",
     "device",
     "deviceid",
     "hwaddr",
-    // Decides where `master` is looked for.
+    // Decide where `master` and `links` are looked for.
     "linkincontainer",
+    "links",
+    "linksincontainer",
     "master",
     "pcibusid",
 ];
-/// Members through which plugins modify the node's packet filter.
-const FIREWALL: [&str; 6] = [
+/// Members through which plugins modify the node's packet filter, or filter what the pod sends.
+const FIREWALL: [&str; 16] = [
+    "backend",
     "conditionsv4",
     "conditionsv6",
     "externalsetmarkchain",
     "firewalldzone",
     "ingresspolicy",
+    "ipmasq",
+    "ipmasqbackend",
     "iptablesadminchainname",
+    "macspoofchk",
+    "markmasqbit",
+    "masqall",
+    "portisolation",
+    "snat",
+    "spoofchk",
+    "trust",
 ];
+/// Members that take all plugins of a conf out of a verb.
+const VERBS: [&str; 2] = ["disablecheck", "disablegc"];
 /// Endings of keys that hold files, directories and sockets.
 const PATH_ENDS: [&str; 12] = [
     "bin",
@@ -44,7 +58,7 @@ const API_BEGINNINGS: [&str; 3] = ["etcd", "k8s", "kubeconfig"];
 /// Keys that match these endings but hold no paths.
 const NO_PATHS: [&str; 2] = ["multipath", "profile"];
 /// Beginnings of values that are node paths, under any key.
-const PATHS: [&str; 6] = ["/", "./", "../", "~", "file:", "unix:"];
+const PATHS: [&str; 4] = ["/", "./", "../", "~"];
 
 /// The grant needed to change the member under a [folded](super::difference::folded) key.
 pub(super) fn key(folded: &str) -> Option<Grant> {
@@ -57,6 +71,9 @@ pub(super) fn key(folded: &str) -> Option<Grant> {
     }
     if FIREWALL.contains(&&*key) {
         return Some(Grant::ChangeFirewall);
+    }
+    if VERBS.contains(&&*key) {
+        return Some(Grant::RemovePlugin);
     }
     let is_path = PATH_ENDS.iter().any(|end| key.ends_with(end))
         || API_BEGINNINGS.iter().any(|begin| key.starts_with(begin));
@@ -72,9 +89,14 @@ pub(super) fn value(node: &Node) -> Option<Grant> {
         return None;
     }
     let text: String = node.get_as().ok()?;
-    let text = text.trim();
+    let text = text.trim().to_ascii_lowercase();
+    // As in `http+unix://`.
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    let is_local = scheme
+        .split('+')
+        .any(|part| matches!(part, "file" | "unix"));
     let leads_up = || text.split('/').any(|segment| segment == "..");
-    let is_path = PATHS.iter().any(|begin| text.starts_with(begin)) || leads_up();
+    let is_path = is_local || PATHS.iter().any(|begin| text.starts_with(begin)) || leads_up();
     is_path.then_some(Grant::ChangePaths)
 }
 
@@ -123,13 +145,29 @@ mod tests {
             Some(Grant::ChangeDevices),
         );
         check(
-            &["firewalldZone", "conditionsV4"],
-            Some(Grant::ChangeFirewall),
+            &["linksInContainer", "links", "linkInContainer"],
+            Some(Grant::ChangeDevices),
         );
         check(
             &[
-                "mtu", "vlan", "ranges", "sysctl", "mode", "profile", "ipMasq", "dns",
+                "firewalldZone",
+                "conditionsV4",
+                "macspoofchk",
+                "spoofchk",
+                "trust",
+                "portIsolation",
+                "backend",
+                "snat",
+                "masqAll",
+                "markMasqBit",
+                "ipMasq",
+                "ipMasqBackend",
             ],
+            Some(Grant::ChangeFirewall),
+        );
+        check(&["disableCheck", "disableGC"], Some(Grant::RemovePlugin));
+        check(
+            &["mtu", "vlan", "ranges", "sysctl", "mode", "profile", "dns"],
             None,
         );
     }
@@ -148,6 +186,10 @@ mod tests {
         check(r#"" .. ""#, true);
         check(r#""a..b/c...""#, false);
         check(r#""unix:///run/x""#, true);
+        check(r#""UNIX:/run/x""#, true);
+        check(r#"" File:/etc/x""#, true);
+        check(r#""http+unix:///run/x""#, true);
+        check(r#""http://unix/x""#, false);
         check(r#""10.0.0.0/8""#, false);
         check(r#""fd00::/64""#, false);
         check("7", false);

@@ -49,18 +49,26 @@ pub(crate) struct Offered {
 }
 
 /// Checks the final plan: each attachment against how it was offered, and all of them together.
+#[cfg(test)]
 pub(crate) fn plan(offered: &[Offered], plan: &[PolicyAttachment]) -> Result<(), Fault> {
-    let all = || offered.iter().zip(plan);
-    let faults = all()
-        .filter(|(offered, _)| !offered.claims.is_empty())
-        .find_map(|(offered, after)| executed(offered, after).or_else(|| mtus(offered, after)));
-    match faults
-        .or_else(|| names(offered, plan))
-        .or_else(|| ports(offered, plan))
-    {
-        Some(fault) => Err(fault),
-        None => Ok(()),
+    let mut all = offered.iter().zip(plan);
+    all.try_for_each(|(offered, after)| attachment(offered, after))?;
+    together(offered, plan)
+}
+
+/// Checks an attachment of the final plan against how it was offered.
+pub(crate) fn attachment(offered: &Offered, after: &PolicyAttachment) -> Result<(), Fault> {
+    if offered.claims.is_empty() {
+        return Ok(());
     }
+    let fault = executed(offered, after).or_else(|| mtus(offered, after));
+    fault.map_or(Ok(()), Err)
+}
+
+/// Checks the attachments of the final plan against each other.
+pub(crate) fn together(offered: &[Offered], plan: &[PolicyAttachment]) -> Result<(), Fault> {
+    let fault = names(offered, plan).or_else(|| ports(offered, plan));
+    fault.map_or(Ok(()), Err)
 }
 
 /// Checks that an attachment's network is unchanged, and that the grants allow the conf's changes.

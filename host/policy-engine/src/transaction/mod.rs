@@ -12,6 +12,7 @@ mod claims;
 mod conf;
 mod difference;
 mod finale;
+mod given;
 mod guarded;
 pub(crate) mod invariants;
 mod outcome;
@@ -38,11 +39,11 @@ use settings::{Setting, Settings};
 use twins::Twin;
 
 pub(crate) use attachment::{AttachmentChange, AttachmentDraft, Reserved};
-pub(crate) use attachment_steps::runtime_config;
 pub(crate) use budget::{Budget, RequestBudget};
 pub(crate) use claims::Claims;
 pub(crate) use conf::{capabilities, get as conf_get};
 pub(crate) use finale::{FinaleDraft, Owned};
+pub(crate) use given::{cni_args, runtime_config};
 pub(crate) use outcome::{OutcomeChange, OutcomeDraft, RawIp, route};
 pub(crate) use patch::EditPatch;
 pub(crate) use protected::plugin_types;
@@ -94,7 +95,7 @@ pub(crate) enum EditError {
     #[error("{0}")]
     Invalid(String),
     /// Another policy set a path that this edit changes.
-    #[error("{path} belongs to policy {owner:?}{}", both(values))]
+    #[error("{} belongs to policy {owner:?}{}", shown(path), both(values))]
     Conflict {
         owner: Arc<str>,
         /// Pointer into the edited value.
@@ -105,6 +106,14 @@ pub(crate) enum EditError {
     /// The edit exceeds a limit.
     #[error("too large: {0}")]
     TooLarge(String),
+}
+
+/// A place in the edited value.
+fn shown(path: &str) -> &str {
+    match path {
+        "" => "part of what the edit takes away",
+        path => path,
+    }
 }
 
 /// What the owner of a value set, and what another policy would have.

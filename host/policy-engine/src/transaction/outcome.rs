@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::result::{CniResult, Dns, Interface, IpConfig, Route};
+use cni_types::text::deceives;
 use cni_types::version::Version;
 
 use super::validate::{at_most, invalid, word};
 use super::{EditError, validate};
-use crate::model::report::deceives;
 
 /// Maximum interfaces, addresses or routes of one result.
 const MAX_ELEMENTS: usize = 128;

@@ -118,6 +118,8 @@ fn carry(
         "bandwidth" => &["runtimeConfig", "bandwidth"],
         "portmappings" => &["runtimeConfig", "portMappings"],
         "cni-args" => &["cniArgs"],
+        // Cannot be edited; keeps others from skipping what the policy named.
+        "network" => &["network"],
         // An attachment has no others.
         _ => return,
     };

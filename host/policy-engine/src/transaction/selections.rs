@@ -272,6 +272,12 @@ impl SelectionsDraft {
         let selection = selection.map(validate::selection).transpose()?;
         if let Some(selection) = &selection {
             check_args(self.default(), selection)?;
+            let known = self.default().and_then(|known| known.if_name.as_ref());
+            if selection.if_name.is_some() && selection.if_name.as_ref() != known {
+                return Err(validate::invalid(
+                    "the runtime names the interface of the default network",
+                ));
+            }
         }
         Ok(SelectionsChange::Default(selection.map(Box::new)))
     }

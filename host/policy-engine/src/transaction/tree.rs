@@ -1,6 +1,6 @@
 //! Builds JSON trees from host types.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use cni_types::json::{Limits, Node};
 
@@ -15,14 +15,27 @@ pub(super) fn object<'a>(members: impl IntoIterator<Item = (&'a str, Option<Node
 }
 
 /// An object keyed by the elements of a list: a set whose elements can be owned separately.
+/// Different elements of one key are one value.
 pub(super) fn set<K: Into<String>>(elements: impl IntoIterator<Item = (K, Node)>) -> Node {
-    let mut known = HashSet::new();
-    let members = elements.into_iter().map(|(key, value)| (key.into(), value));
-    Node::Object(
-        members
-            .filter(|(key, _)| known.insert(key.clone()))
-            .collect(),
-    )
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut members: Vec<(String, Vec<Node>)> = Vec::new();
+    for (key, value) in elements {
+        let key = key.into();
+        let place = *places.entry(key.clone()).or_insert(members.len());
+        match members.get_mut(place) {
+            Some((_, values)) if values.last() == Some(&value) => {}
+            Some((_, values)) => values.push(value),
+            None => members.push((key, vec![value])),
+        }
+    }
+    let member = |(key, mut values): (String, Vec<Node>)| match (values.len(), values.pop()) {
+        (1, Some(only)) => (key, only),
+        (_, last) => {
+            values.extend(last);
+            (key, Node::Array(values))
+        }
+    };
+    Node::Object(members.into_iter().map(member).collect())
 }
 
 pub(super) fn strings_as_set(elements: &[String]) -> Node {

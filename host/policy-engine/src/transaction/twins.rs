@@ -31,14 +31,14 @@ pub(crate) enum Way {
     Typed,
     /// In the cni-args, which the daemon merges into the conf of each plugin.
     Arg(usize),
-    /// In `args.cni` of a plugin. The second number is the name's, of several.
-    ConfArg(usize, usize),
+    /// In `args.cni` of a plugin. The number is the name's, of several.
+    ConfArg(Site, usize),
     /// Under a key of a plugin.
-    Key(usize, usize),
-    /// Under a key of the plugin's `ipam`. The second number is the key's, of several.
-    Ipam(usize, usize),
+    Key(Site, usize),
+    /// Under a key of the plugin's `ipam`. The number is the key's, of several.
+    Ipam(Site, usize),
     /// Together with all `args` of a plugin.
-    AllArgs(usize),
+    AllArgs(Site),
     /// As a port of the node, at one address or at all.
     Port(Option<IpAddr>),
     /// A selection of a network was removed.
@@ -47,13 +47,21 @@ pub(crate) enum Way {
     Inserted,
 }
 
+/// The conf that a plugin reads, or one that it hands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Site {
+    plugin: usize,
+    /// How many `delegate` lead there.
+    depth: usize,
+}
+
 impl Way {
     fn plugin(self) -> Option<usize> {
         match self {
-            Self::ConfArg(plugin, _)
-            | Self::Key(plugin, _)
-            | Self::Ipam(plugin, _)
-            | Self::AllArgs(plugin) => Some(plugin),
+            Self::ConfArg(site, _)
+            | Self::Key(site, _)
+            | Self::Ipam(site, _)
+            | Self::AllArgs(site) => Some(site.plugin),
             _ => None,
         }
     }
@@ -97,7 +105,7 @@ impl Shared {
 
 /// What the reference plugins, whereabouts, SR-IOV, InfiniBand and Open vSwitch plugins read of an
 /// interface, with folded names.
-const SHARED: [Shared; 14] = [
+const SHARED: [Shared; 15] = [
     Shared {
         name: "ips",
         names: &["ips"],
@@ -106,7 +114,7 @@ const SHARED: [Shared; 14] = [
     Shared {
         name: "ipranges",
         names: &["ipranges"],
-        ipam: &["subnet", "ranges", "range", "ipranges"],
+        ipam: &RANGES,
     },
     Shared {
         name: "dns",
@@ -127,7 +135,22 @@ const SHARED: [Shared; 14] = [
     Shared::of("ingressburst", &["ingressburst"]),
     Shared::of("egressrate", &["egressrate"]),
     Shared::of("egressburst", &["egressburst"]),
+    // The bridge plugin takes the second for the first.
+    Shared::of("isgateway", &["isgateway", "isdefaultgateway"]),
 ];
+/// Keys of `ipam` that hold whole ranges.
+const RANGES: [&str; 4] = ["subnet", "ranges", "range", "ipranges"];
+/// Keys of `ipam` that narrow the range beside them, which other keys of [`RANGES`] replace.
+const RANGE_PARTS: [&str; 6] = [
+    "rangestart",
+    "rangeend",
+    "range_start",
+    "range_end",
+    "exclude",
+    "gateway",
+];
+/// The kernel's second way to an interface's MTU, as [`sysctl::setting`] names it.
+const IPV6_MTU: &str = "net/ipv6/conf/ifname/mtu";
 /// The members of the typed bandwidth are keys of the plugin's conf.
 const BANDWIDTH: [&str; 4] = ["ingressrate", "ingressburst", "egressrate", "egressburst"];
 /// Tuning merges the members of these; a policy owns them one by one.
@@ -212,7 +235,7 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
     fn in_conf(&mut self, path: &[Cow<'_, str>]) {
         match path {
             [list, index, rest @ ..] if *list == "plugins" => {
-                self.in_plugin(index.parse().unwrap_or_default(), rest);
+                self.in_plugin(Site::of(index.parse().unwrap_or_default()), rest);
             }
             [list] if *list == "plugins" => {
                 for (_, node) in self.sides() {
@@ -221,9 +244,9 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
             }
             [] => self.each(&mut |finder, key, node| match (key, node) {
                 ("plugins", Some(node)) => finder.list(node),
-                _ => finder.member(0, key, &[], node),
+                _ => finder.member(Site::of(0), key, &[], node),
             }),
-            rest => self.in_plugin(0, rest),
+            rest => self.in_plugin(Site::of(0), rest),
         }
     }
 
@@ -231,13 +254,13 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
         if let Node::Array(plugins) = node {
             for (plugin, node) in plugins.iter().enumerate() {
                 members(node, &mut |key, node| {
-                    self.member(plugin, key, &[], Some(node));
+                    self.member(Site::of(plugin), key, &[], Some(node));
                 });
             }
         }
     }
 
-    fn in_plugin(&mut self, plugin: usize, path: &[Cow<'_, str>]) {
+    fn in_plugin(&mut self, plugin: Site, path: &[Cow<'_, str>]) {
         match path {
             [] => self.each(&mut |finder, key, node| finder.member(plugin, key, &[], node)),
             [key, rest @ ..] => {
@@ -252,7 +275,7 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
     }
 
     /// A member of a plugin; `node` is what is at `rest` below it.
-    fn member(&mut self, plugin: usize, key: &str, rest: &[Cow<'_, str>], node: Option<&'a Node>) {
+    fn member(&mut self, plugin: Site, key: &str, rest: &[Cow<'_, str>], node: Option<&'a Node>) {
         match (key, rest) {
             ("args", [cni, rest @ ..]) if *cni == "cni" => self.conf_args(plugin, rest, node),
             ("args", []) => match node {
@@ -267,15 +290,15 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
             ("ipam", [key, ..]) => self.ipam(plugin, key),
             ("ipam", []) => within(node, &mut |key, _| self.ipam(plugin, key)),
             // A plugin that delegates hands these on as a conf of its own.
-            ("delegate", [key, rest @ ..]) => self.member(plugin, key, rest, node),
+            ("delegate", [key, rest @ ..]) => self.member(plugin.below(), key, rest, node),
             ("delegate", []) => within(node, &mut |key, node| {
-                self.member(plugin, key, &[], Some(node));
+                self.member(plugin.below(), key, &[], Some(node));
             }),
             _ => self.named(key, rest, node, &|name| Way::Key(plugin, name)),
         }
     }
 
-    fn conf_args(&mut self, plugin: usize, path: &[Cow<'_, str>], node: Option<&'a Node>) {
+    fn conf_args(&mut self, plugin: Site, path: &[Cow<'_, str>], node: Option<&'a Node>) {
         let way = |name| Way::ConfArg(plugin, name);
         match (path, node) {
             ([key, rest @ ..], _) => self.named(key, rest, node, &way),
@@ -288,7 +311,17 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
         }
     }
 
-    fn ipam(&mut self, plugin: usize, key: &str) {
+    fn ipam(&mut self, plugin: Site, key: &str) {
+        // Its own way to each part, so that two policies may set two parts.
+        let own = RANGES.len();
+        if RANGE_PARTS.contains(&key) {
+            self.push(&range_part(key), Way::Ipam(plugin, own), false);
+        }
+        if let Some(number) = RANGES.iter().position(|known| *known == key) {
+            for part in RANGE_PARTS {
+                self.push(&range_part(part), Way::Ipam(plugin, number), false);
+            }
+        }
         for Shared { name, ipam, .. } in &SHARED {
             if let Some(number) = ipam.iter().position(|known| *known == key) {
                 self.push(name, Way::Ipam(plugin, number), true);
@@ -332,6 +365,9 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
         self.push(&format!("{key}{SEPARATOR}{setting}"), way, true);
         if let Some(twin) = self.twins.last_mut() {
             twin.is_spelt = true;
+        }
+        if key == "sysctl" && setting == IPV6_MTU {
+            self.push("mtu", way, true);
         }
     }
 
@@ -404,6 +440,26 @@ impl<'s, 'a> TwinFinder<'s, 'a> {
             is_spelt: false,
         });
     }
+}
+
+impl Site {
+    /// A plugin of the chain, or the only one.
+    fn of(plugin: usize) -> Self {
+        Self { plugin, depth: 0 }
+    }
+
+    /// The conf that is handed on.
+    fn below(self) -> Self {
+        Self {
+            depth: self.depth + 1,
+            ..self
+        }
+    }
+}
+
+/// The value of a key that narrows a range.
+fn range_part(key: &str) -> String {
+    format!("ipranges{SEPARATOR}{key}")
 }
 
 /// The value that a folded name means, which of its names this is, and whether it is shared.

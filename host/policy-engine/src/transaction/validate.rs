@@ -2,10 +2,10 @@
 
 use cni_types::address::{canonical_mac, parse_cidr, parse_ip};
 use cni_types::args::IfName;
-use cni_types::json::{Document, Limits};
+use cni_types::json::{Document, Limits, Node};
+use cni_types::text::deceives;
 
 use super::EditError;
-use crate::model::report::deceives;
 use crate::model::request::{Bandwidth, PortMapping, Selection};
 
 /// Maximum elements of one list.
@@ -146,8 +146,26 @@ pub(crate) fn json_object(json: &str) -> Result<Document, EditError> {
     let document =
         Document::parse(json, JSON_LIMITS).map_err(|error| invalid(error.to_string()))?;
     match document.root() {
-        cni_types::json::Node::Object(_) => Ok(document),
+        Node::Object(_) => {
+            numbers(document.root())?;
+            Ok(document)
+        }
         _ => Err(invalid("cni-args is not a JSON object")),
+    }
+}
+
+/// Rejects numbers that plugins and the daemon cannot read: they become 64-bit floats at most.
+pub(super) fn numbers(value: &Node) -> Result<(), EditError> {
+    match value {
+        Node::Array(elements) => elements.iter().try_for_each(numbers),
+        Node::Object(members) => members.iter().try_for_each(|(_, value)| numbers(value)),
+        Node::Scalar(text) => {
+            let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+            match !is_number || text.parse::<f64>().is_ok_and(f64::is_finite) {
+                true => Ok(()),
+                false => Err(invalid("a number is out of range")),
+            }
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What policies may still report and log in one request, even if their instances fail.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::report::Finding;
 use crate::wasm::instance::Instance;
@@ -13,6 +15,20 @@ pub(super) struct Allowances {
     findings: BTreeMap<usize, usize>,
     /// Remaining log budgets of failed instances.
     logs: BTreeMap<usize, LogBudget>,
+    /// What the engine itself has said of each policy.
+    said: Mutex<BTreeMap<Arc<str>, usize>>,
+}
+
+/// How often the engine logs and reports that one policy fails, or would deny, in one request.
+const MAX_SAID: usize = 8;
+
+/// Whether the engine still logs and reports of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Say {
+    Yes,
+    /// For the last time in this request.
+    Last,
+    No,
 }
 
 impl Allowances {
@@ -24,6 +40,18 @@ impl Allowances {
         let reported = self.findings.entry(index).or_default();
         findings.truncate(limit.saturating_sub(*reported));
         *reported += findings.len();
+    }
+
+    /// Counts something that the engine itself has to say of a policy.
+    pub(super) fn say(&self, policy: &Arc<str>) -> Say {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = said.entry(Arc::clone(policy)).or_default();
+        *said += 1;
+        match (*said).cmp(&MAX_SAID) {
+            Ordering::Less => Say::Yes,
+            Ordering::Equal => Say::Last,
+            Ordering::Greater => Say::No,
+        }
     }
 
     /// Saves the remaining log budget of a failed instance.
@@ -43,6 +71,16 @@ impl Allowances {
 mod tests {
     use super::*;
     use crate::model::report::{Hook, Severity};
+
+    #[test]
+    fn the_engine_repeats_itself_a_few_times() {
+        let allowances = Allowances::default();
+        let say = |policy: &str| allowances.say(&policy.into());
+        let said: Vec<Say> = (0..100).map(|_| say("p")).collect();
+        assert_eq!(said.iter().filter(|say| **say != Say::No).count(), MAX_SAID);
+        assert_eq!(said.iter().filter(|say| **say == Say::Last).count(), 1);
+        assert_eq!(say("other"), Say::Yes);
+    }
 
     #[test]
     fn findings_are_limited_over_all_hooks() {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Session;
-use crate::config::{OnConflict, Spec, count};
+use crate::config::{Limits, OnConflict, Spec, count};
+use crate::load::policy::Policy;
 use crate::model::policy::Mode;
 use crate::model::report::{AppliedEdit, Cause, Denied, Hook, Report};
 use crate::record::Value;
@@ -99,15 +100,43 @@ impl Session {
 
     /// The policy's remaining edit budget for this request.
     fn edit_budget(&mut self, index: usize, spec: &Spec) -> Arc<RequestBudget> {
+        let all = match &self.all_edits {
+            Some(all) => Arc::clone(all),
+            None => {
+                let all = Arc::new(all_edits(self.generation.chain()));
+                Arc::clone(self.all_edits.insert(all))
+            }
+        };
         let budget = self.edit_budgets.entry(index).or_insert_with(|| {
             let (bytes, members) = (
                 spec.limits.request_edit_bytes,
                 spec.limits.request_edit_members,
             );
-            Arc::new(RequestBudget::new(count(bytes), count(members)))
+            Arc::new(RequestBudget::new(count(bytes), count(members)).within(&all))
         });
         Arc::clone(budget)
     }
+}
+
+/// What all policies together may edit in one request: twice the default of one, or what one of them
+/// may edit alone. The host's work after a hook grows with all edits, whichever policy made them.
+fn all_edits(chain: &[Arc<Policy>]) -> RequestBudget {
+    let own = chain.iter().filter_map(|policy| policy.spec.as_ref());
+    let own = own.map(|spec| {
+        let Limits {
+            request_edit_bytes,
+            request_edit_members,
+            ..
+        } = spec.limits;
+        (request_edit_bytes, request_edit_members)
+    });
+    let default = Limits::default();
+    let least = (
+        2 * default.request_edit_bytes,
+        2 * default.request_edit_members,
+    );
+    let (bytes, members) = own.fold(least, |most, own| (most.0.max(own.0), most.1.max(own.1)));
+    RequestBudget::new(count(bytes), count(members))
 }
 
 /// The value as the next policy would be offered it.

@@ -93,6 +93,8 @@ pub struct Session {
     owned: BTreeMap<String, Owned>,
     /// Remaining edit budgets, by policy index.
     edit_budgets: BTreeMap<usize, Arc<RequestBudget>>,
+    /// What all policies together may still edit, once one of them edits.
+    all_edits: Option<Arc<RequestBudget>>,
     /// Interface names of the attachments so far.
     reserved: Reserved,
     /// Whether the policies that do not load were already gated for the request as a whole.
@@ -135,6 +137,7 @@ impl Session {
             failed: BTreeSet::new(),
             owned: BTreeMap::new(),
             edit_budgets: BTreeMap::new(),
+            all_edits: None,
             reserved: Reserved::default(),
             gated: false,
         }

@@ -17,9 +17,15 @@ impl Session {
     /// # Errors
     /// [`Denied`] names the policies whose edits conflict. What the pod itself asks for is not
     /// checked here.
-    pub fn settle(&self, plan: &[PolicyAttachment]) -> Result<Report, Denied> {
+    pub async fn settle(&mut self, plan: &[PolicyAttachment]) -> Result<Report, Denied> {
         let mut report = Report::default();
-        let sound = invariants::plan(&self.offered, plan);
+        for (offered, after) in self.offered.iter().zip(plan) {
+            let sound = invariants::attachment(offered, after);
+            self.sound(Hook::BeforeAdd, sound, &mut report)?;
+            // The confs of a whole plan take a while; other requests go on between two.
+            tokio::task::yield_now().await;
+        }
+        let sound = invariants::together(&self.offered, plan);
         self.sound(Hook::BeforeAdd, sound, &mut report)?;
         Ok(report)
     }

@@ -7,6 +7,7 @@ use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
 use super::Session;
+use super::allowances::Say;
 use crate::config::count;
 use crate::load::policy::Policy;
 use crate::model::outside::{self, Source};
@@ -366,14 +367,24 @@ impl Session {
         mut denied: Denied,
         report: &mut Report,
     ) -> Option<Denied> {
+        let say = match policy.mode() {
+            Mode::Audit => self.allowances.say(&policy.name),
+            // Ends the request.
+            Mode::Enforce | Mode::Off => Say::Yes,
+        };
         if !self.is_rehearsal() {
             policy.denied();
-            journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+            if say != Say::No {
+                journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+            }
         }
         self.witness_denial(&denied, policy.mode());
         if policy.mode() != Mode::Audit {
             denied.findings = std::mem::take(&mut report.findings);
             return Some(denied);
+        }
+        if say == Say::No {
+            return None;
         }
         self.add(
             report,
@@ -383,8 +394,10 @@ impl Session {
                 severity: Severity::Info,
                 code: "policy-audit-deny".to_owned(),
                 message: format!(
-                    "would have denied with code {}: {}",
-                    denied.code, denied.message
+                    "would have denied with code {}: {}{}",
+                    denied.code,
+                    denied.message,
+                    last_words(say)
                 ),
                 fields: Vec::new(),
             },
@@ -417,9 +430,16 @@ impl Session {
         let open = matches!(hook, Hook::AddFailed | Hook::Del | Hook::Gc)
             || policy.mode() == Mode::Audit
             || !policy.is_closed(failure.cause);
+        let say = match open {
+            true => self.allowances.say(&policy.name),
+            // Ends the request.
+            false => Say::Yes,
+        };
         if !self.is_rehearsal() {
             policy.failed(hook, failure);
-            journal::failure(&self.facts, policy, hook, failure, open);
+            if say != Say::No {
+                journal::failure(&self.facts, policy, hook, failure, open);
+            }
         }
         if !open {
             let mut denied = policy.deny(hook, failure.cause, failure.reason.clone());
@@ -430,6 +450,9 @@ impl Session {
             denied.findings = std::mem::take(&mut report.findings);
             return Err(denied);
         }
+        if say == Say::No {
+            return Ok(());
+        }
         self.add(
             report,
             Finding {
@@ -437,7 +460,11 @@ impl Session {
                 hook,
                 severity: Severity::Warning,
                 code: format!("policy-{}", failure.cause),
-                message: format!("went on without the policy: {}", failure.reason),
+                message: format!(
+                    "went on without the policy: {}{}",
+                    failure.reason,
+                    last_words(say)
+                ),
                 fields: Vec::new(),
             },
         );
@@ -454,6 +481,14 @@ fn note(span: &Span, called: &Called) {
         span.record("error", failure.reason.as_str());
     }
     span.record("outcome", verdict(called).as_str());
+}
+
+/// What ends the last message of its kind.
+fn last_words(say: Say) -> &'static str {
+    match say {
+        Say::Last => "; more of this policy in this request is only counted",
+        Say::Yes | Say::No => "",
+    }
 }
 
 /// How a call ended.

@@ -41,6 +41,9 @@ impl Session {
     /// [`Denied`] if a policy denies, or fails and is closed for that failure.
     pub async fn validate_plan(&mut self, plan: &[PolicyAttachment]) -> Result<Report, Denied> {
         let mut report = Report::default();
+        if !self.asks(Hook::ValidatePlan, None) {
+            return Ok(report);
+        }
         let plan: Arc<[PolicyAttachment]> = plan.into();
         let stage = || Stage::ValidatePlan {
             plan: Arc::clone(&plan),

@@ -329,3 +329,112 @@ fn many_members_are_owned_one_by_one() {
         .edit(1, |draft| draft.conf_remove("/plugins/1/sysctl", &all()))
         .unwrap_err();
 }
+
+#[test]
+fn a_skip_is_an_edit_of_all() {
+    let skip: Edit<'_> = &|draft| draft.skip();
+    for edit in [
+        &set("/plugins/0/vlan", "5") as Edit<'_>,
+        &|draft| draft.set_mac(Some("02:00:00:00:00:01")),
+        &|draft| draft.set_cni_arg("x", "1"),
+        &|draft| draft.set_if_name("storage0"),
+    ] {
+        assert!(conflict(edit, skip));
+    }
+    let gone: Edit<'_> = &|draft| {
+        draft.conf_remove(
+            "/plugins/0/ipam",
+            &crate::model::grant::ConfGrant::default(),
+        )
+    };
+    assert!(!conflict(gone, skip), "it stays away");
+}
+
+#[test]
+fn a_delegates_conf_is_another_way() {
+    let conf = r#"{"type":"flannel","delegate":{"ipam":{},"args":{"cni":{}}},"ipam":{},"args":{"cni":{}}}"#;
+    for (one, json, other, nested) in [
+        ("/mtu", "1400", "/delegate/mtu", "9000"),
+        ("/vlan", "5", "/delegate", r#"{"vlan":7}"#),
+        ("/ipam/subnet", "1", "/delegate/ipam/subnet", "2"),
+        ("/args/cni/x", "1", "/delegate/args/cni/x", "2"),
+    ] {
+        let (one, other) = (set(one, json), set(other, nested));
+        assert!(conflict_in(conf, &one, &other));
+        assert!(conflict_in(conf, &other, &one));
+    }
+    let (one, other) = (set("/delegate/a", "1"), set("/delegate/b", "2"));
+    assert!(!conflict_in(conf, &one, &other));
+    let mtu: Edit<'_> = &|draft| draft.set_mtu(1400);
+    let conf = r#"{"type":"bridge","delegate":{}}"#;
+    assert!(conflict_in(conf, mtu, &set("/delegate/mtu", "9000")));
+}
+
+#[test]
+fn ranges_and_their_parts_have_one_owner() {
+    let check = |one: &'static str, other: &'static str, expected: bool| {
+        let (one, other) = (set(one, "1"), set(other, "2"));
+        assert_eq!(conflict(&one, &other), expected);
+        assert_eq!(conflict(&other, &one), expected);
+    };
+    check("/plugins/0/ipam/rangeStart", "/plugins/0/ipam/ranges", true);
+    check("/plugins/0/ipam/exclude", "/plugins/0/ipam/ipRanges", true);
+    check("/plugins/0/ipam/range_start", "/plugins/0/ipam/range", true);
+    check("/plugins/0/ipam/gateway", "/plugins/0/ipam/ranges", true);
+    check(
+        "/plugins/0/ipam/rangeStart",
+        "/plugins/0/ipam/rangeEnd",
+        false,
+    );
+    check(
+        "/plugins/0/ipam/rangeStart",
+        "/plugins/0/ipam/routes",
+        false,
+    );
+    check("/plugins/0/isGateway", "/plugins/0/isDefaultGateway", true);
+    let conf = r#"{"type":"t","ipam":{"type":"host-local","subnet":"10.0.0.0/24"}}"#;
+    let gone: Edit<'_> = &|draft| draft.conf_remove("/ipam/subnet", &ConfGrant::default());
+    assert!(conflict_in(conf, &set("/ipam/rangeStart", "1"), gone));
+}
+
+#[test]
+fn the_kernels_ipv6_mtu_is_the_mtu() {
+    let conf = r#"{"plugins":[{"type":"bridge"},{"type":"tuning","sysctl":{}}]}"#;
+    let mtu: Edit<'_> = &|draft| draft.set_mtu(1400);
+    let check = |pointer: &'static str, expected: bool| {
+        let sysctl = set(pointer, r#""9000""#);
+        assert_eq!(conflict_in(conf, mtu, &sysctl), expected, "{pointer}");
+        assert_eq!(conflict_in(conf, &sysctl, mtu), expected, "{pointer}");
+    };
+    check("/plugins/1/sysctl/net.ipv6.conf.IFNAME.mtu", true);
+    check("/plugins/1/sysctl/net~1ipv6~1conf~1net1~1mtu", true);
+    check("/plugins/1/sysctl/net.ipv6.conf.other.mtu", false);
+}
+
+#[test]
+fn a_port_is_mapped_by_one_policy() {
+    let map = |mappings: Vec<(u16, Option<&'static str>)>| {
+        let mappings: Vec<PortMapping> = mappings
+            .into_iter()
+            .map(|(container_port, host_ip)| PortMapping {
+                host_port: 8080,
+                container_port,
+                protocol: Some("tcp".to_owned()),
+                host_ip: host_ip.map(str::to_owned),
+            })
+            .collect();
+        move |draft: &AttachmentDraft| draft.set_port_mappings(&mappings)
+    };
+    let guard = map(vec![(80, None)]);
+    for other in [
+        vec![(80, None), (82, None)],
+        vec![(82, None), (80, None)],
+        vec![(80, None), (82, Some("10.0.0.1"))],
+    ] {
+        assert!(conflict(&guard, &map(other.clone())), "{other:?}");
+    }
+    assert!(!conflict(&guard, &map(vec![(80, None)])));
+    let guard = map(vec![(80, Some("10.0.0.1"))]);
+    let mapped = map(vec![(80, Some("10.0.0.1")), (82, Some("::ffff:10.0.0.1"))]);
+    assert!(conflict(&guard, &mapped));
+}

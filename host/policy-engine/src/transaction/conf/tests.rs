@@ -57,7 +57,7 @@ fn the_rest_is_free() {
         ("/plugins/0/mtu", "1400"),
         ("/plugins/0/ipam/ranges", "[]"),
         ("/plugins/0/args", r#"{"name":"x"}"#),
-        ("/disableCheck", "true"),
+        ("/other", "true"),
     ] {
         edited(CHAIN, at, value, &ConfGrant::default()).unwrap();
     }

@@ -182,6 +182,7 @@ fn what_select_set_is_owned_in_before_add() {
     let mac = || edit(&|wanted| wanted.mac = Some("02:00:00:00:00:01".to_owned()));
     assert!(conflict(mac(), &|draft| draft.set_mac(Some("02:00:00:00:00:02"))));
     assert!(conflict(mac(), &|draft| draft.set_cni_arg("mac", "1")));
+    assert!(conflict(mac(), &|draft| draft.skip()));
     assert!(!conflict(mac(), &|draft| draft.set_mtu(1400)));
     let name = || edit(&|wanted| wanted.if_name = Some("x9".to_owned()));
     assert!(conflict(name(), &|draft| draft.set_if_name("y9")));
@@ -437,4 +438,48 @@ fn the_default_network_keeps_its_claims() {
     let claims = carried.claims(draft.attachment());
     let mut second = Working::owned(draft, claims).begin("second".into(), BUDGET);
     second.edit(1, |draft| draft.set_mac(None)).unwrap_err();
+}
+
+#[test]
+fn what_a_policy_selects_is_not_skipped() {
+    let working = edited(|draft| draft.insert(3, &selection("z")));
+    let claims = working.claims();
+    let carried = working.finish().claims_for_attachments(&claims);
+    let attachment = PolicyAttachment {
+        network: "default/z".to_owned(),
+        selection: Some(3),
+        ..attachment()
+    };
+    let draft = AttachmentDraft::new(attachment, Arc::default());
+    let claims = carried.claims(draft.attachment());
+    let working = Working::owned(draft, claims);
+    let skip = |owner: &str| {
+        working
+            .begin(owner.into(), BUDGET)
+            .edit(1, |draft| draft.skip())
+    };
+    skip("first").unwrap();
+    let Err(EditError::Conflict { owner, path, .. }) = skip("second") else {
+        panic!("it belongs to the first");
+    };
+    assert_eq!((&*owner, &*path), ("first", ""));
+}
+
+#[test]
+fn the_default_interface_is_not_selected() {
+    let named = |if_name: Option<&str>| Selection {
+        if_name: if_name.map(str::to_owned),
+        ..selection("d")
+    };
+    let mut draft = draft();
+    let set = |draft: &SelectionsDraft, if_name| draft.set_default(Some(&named(if_name)));
+    assert!(matches!(
+        set(&draft, Some("foo")),
+        Err(EditError::Invalid(_))
+    ));
+    set(&draft, None).unwrap();
+    // The pod's own is as it was.
+    draft.default = Some(Arc::new(named(Some("foo"))));
+    set(&draft, Some("foo")).unwrap();
+    set(&draft, Some("bar")).unwrap_err();
 }

@@ -202,11 +202,7 @@ macro_rules! attachment {
             }
 
             fn cni_args(&mut self, handle: Resource<AttachmentHandle>) -> wasmtime::Result<Option<String>> {
-                Ok(self
-                    .attachment(&handle)?
-                    .cni_args
-                    .as_ref()
-                    .map(ToString::to_string))
+                Ok(transaction::cni_args(self.attachment(&handle)?))
             }
 
             fn set_if_name(&mut self, handle: Resource<AttachmentHandle>, name: String) -> Edited {
@@ -347,7 +343,8 @@ mod of_v0_3 {
                 &mut self,
                 handle: Resource<AttachmentHandle>,
             ) -> wasmtime::Result<String> {
-                Ok(transaction::runtime_config(self.attachment(&handle)?))
+                // Not shown as empty: the hook fails, and so does the request of a closed policy.
+                Ok(transaction::runtime_config(self.attachment(&handle)?)?)
             }
 
             fn skip(&mut self, handle: Resource<AttachmentHandle>) -> Edited {

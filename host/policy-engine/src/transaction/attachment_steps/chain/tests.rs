@@ -149,8 +149,9 @@ fn a_member_that_no_plugin_reads_is_invalid() {
     let refused = chain.conf_set_checked("/mtu", "1400", &free).unwrap_err();
     assert!(refused.to_string().contains("/plugins/0"), "{refused}");
     chain.conf_set_checked("/old", "2", &free).unwrap();
+    let grant = ConfGrant::of(&[], &[Grant::RemovePlugin]);
     chain
-        .conf_set_checked("/disableCheck", "true", &free)
+        .conf_set_checked("/disableCheck", "true", &grant)
         .unwrap();
     chain
         .conf_set_checked("/plugins/0/mtu", "1400", &free)
