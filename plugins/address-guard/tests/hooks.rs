@@ -116,43 +116,6 @@ fn addresses_in_cni_args_count_as_well() {
 }
 
 #[test]
-fn the_default_network_counts_as_well() {
-    let request = Request::add("team-a", "web-1");
-    let check = |ips: &[&str], args: Option<&str>, expected: Result<(), u32>| {
-        let default = Selection {
-            ips: ips.iter().map(|ip| (*ip).to_owned()).collect(),
-            cni_args: args.map(str::to_owned),
-            ..Selection::new("team-a", "storage")
-        };
-        let networks = Selections::new(Vec::new()).with_default(default);
-        let selected = policy().select(&request, &networks);
-        assert_eq!(
-            selected.map_err(|denial| denial.code),
-            expected,
-            "{ips:?} {args:?}"
-        );
-    };
-    check(&["10.20.1.2/24"], None, Ok(()));
-    check(&["10.21.1.2/24"], None, Err(code::NOT_ALLOWED));
-    let args = r#"{"ips":["10.21.1.2/24"]}"#;
-    check(&[], Some(args), Err(code::NOT_ALLOWED));
-    let plan = |attachment: Attachment| {
-        Plan::new(vec![
-            (storage(), Outcome::new()),
-            (attachment, Outcome::new()),
-        ])
-    };
-    let denied = |plan: Plan| policy().validate_plan(&request, &plan).unwrap_err().code;
-    policy().validate_plan(&request, &plan(storage())).unwrap();
-    let ips = storage().as_default().with_ips(&["10.21.1.2"]);
-    assert_eq!(denied(plan(ips)), code::NOT_ALLOWED);
-    assert_eq!(
-        denied(plan(storage().with_cni_args(args))),
-        code::NOT_ALLOWED
-    );
-}
-
-#[test]
 fn a_denial_says_who_what_and_where() {
     let denial = policy()
         .validate_plan(

@@ -120,7 +120,8 @@ fn the_commands_of_the_page_work() {
             .unwrap();
         node.config["cnidaria"]["policies"]["record"] = json!({ "directory": node.path("record") });
         node.start_daemon().unwrap();
-        assert!(make(node, "ADD", &pod(node, "web", 1400)), "{}", node.log());
+        let added = node.make("ADD", &pod(node, "web", 1400));
+        assert!(added.succeeded(), "{}", node.log());
         let [record, replay] = commands()[..] else {
             panic!("{:?}", commands());
         };

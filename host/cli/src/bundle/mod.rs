@@ -38,7 +38,7 @@ pub(crate) fn bundle(args: &Args, wanted: &BundleArgs) -> Result<String, Box<dyn
     }
     if wanted.file.as_deref() == Some(Path::new(STANDARD_OUTPUT)) {
         eprint!("{list}");
-        archive::write_to(std::io::stdout().lock(), &parts)?;
+        let _written = archive::write_to(std::io::stdout().lock(), &parts)?;
         return Ok(String::new());
     }
     output::print(&list)?;

@@ -53,7 +53,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use cni_types::args::{Command, ContainerId, IfName};
+use cni_types::args::{Command, ContainerId};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use futures_util::future::join_all;
@@ -71,8 +71,8 @@ use crate::domain::entry::Entry;
 use crate::domain::limits::Limits as TenantLimits;
 use crate::domain::pod::Pod;
 use crate::ports::{
-    Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, LedgerError, Listing, Meter,
-    NodeFiles, PodNetwork, Policies, Undo,
+    Answered, Cluster, Delegates, DeviceInfo, Devices, Ledger, Meter, NodeFiles, PodNetwork,
+    Policies,
 };
 use crate::spans::Trace;
 use crate::stages::hotplug::Hotplug;
