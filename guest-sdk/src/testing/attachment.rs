@@ -288,7 +288,16 @@ impl Attachment {
 
     /// The cni-args object.
     pub fn cni_args(&self) -> Option<String> {
-        self.state.borrow().cni_args.as_ref().map(Value::to_string)
+        let state = self.state.borrow();
+        let in_conf = plugins(&state.conf).filter_map(|plugin| plugin.pointer("/args/cni"));
+        let edited = state.cni_args.as_ref();
+        let mut shown = serde_json::Map::new();
+        for (key, value) in in_conf.chain(edited).filter_map(Value::as_object).flatten() {
+            shown.retain(|known, _| !known.eq_ignore_ascii_case(key));
+            shown.insert(key.clone(), value.clone());
+        }
+        let is_given = !shown.is_empty() || edited.is_some();
+        is_given.then(|| Value::Object(shown).to_string())
     }
 
     /// Renames the interface.

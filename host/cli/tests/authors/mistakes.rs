@@ -31,7 +31,7 @@ fn a_wrong_configuration_has_its_place() {
     };
     check(
         "{\n  \"mode\": \"audit\",\n  \"settings\": {\n    \"serach\": [\"a\"]\n  }\n}\n",
-        "policy.json:4:5  settings.serach: unknown key \"serach\"; did you mean \"search\"?",
+        "policy.json:4:5  settings: unknown key \"serach\"; did you mean \"search\"?",
     );
     check(
         "{\n  \"mod\": \"audit\"\n}\n",

@@ -411,10 +411,10 @@ impl Ledger for Files {
         record: &DeferredDel,
     ) -> Result<(), LedgerError> {
         let path = deferred::path(cni_dir, &record.name);
-        if move_dir(&path, cni_dir)? {
-            return Ok(());
-        }
-        remove(&path).map(drop)
+        let is_moved = move_dir(&path, cni_dir)?;
+        is_moved
+            .then_some(())
+            .map_or_else(|| remove(&path).map(drop), Ok)
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {

@@ -15,7 +15,7 @@ pub(super) struct Allowances {
     findings: BTreeMap<usize, usize>,
     /// Remaining log budgets of failed instances.
     logs: BTreeMap<usize, LogBudget>,
-    /// What the engine itself has said of each policy.
+    /// The engine's own messages on each policy.
     said: Mutex<BTreeMap<Arc<str>, usize>>,
 }
 
