@@ -132,8 +132,7 @@ impl Files {
         count::count(cni_dir)
     }
 
-    /// Removes unfinished files of a killed daemon, and what stands in the place of the ledger's
-    /// own directories. Called before the first request.
+    /// Removes unfinished files of a killed daemon, and what stands in the place of directories.
     ///
     /// # Errors
     /// [`LedgerError`]; only disk space is lost then.
@@ -411,10 +410,10 @@ impl Ledger for Files {
         record: &DeferredDel,
     ) -> Result<(), LedgerError> {
         let path = deferred::path(cni_dir, &record.name);
-        let is_moved = move_dir(&path, cni_dir)?;
-        is_moved
-            .then_some(())
-            .map_or_else(|| remove(&path).map(drop), Ok)
+        match move_dir(&path, cni_dir)? {
+            true => Ok(()),
+            false => remove(&path).map(drop),
+        }
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
