@@ -123,7 +123,12 @@ fn metrics_count_verdicts_without_pod_labels() {
         let info = ["policy=\"10-mtu\"", "digest=\"sha256:", "state=\"loaded\""];
         assert_eq!(value("cnidaria_policy_info", &info), 1.0);
 
-        let text = metrics.join("\n");
+        let in_braces = |line: &String| {
+            let (_, rest) = line.split_once('{')?;
+            rest.split_once('}').map(|(labels, _)| labels.to_owned())
+        };
+        let text: Vec<String> = metrics.iter().filter_map(in_braces).collect();
+        let text = text.join("\n");
         for word in [
             "pod-",
             "default",

@@ -87,7 +87,7 @@ async fn edits_are_logged_as_patches_with_context() {
         "pod=default/web-1",
         "container_id=\"0123456789abcdef\"",
         "mode=\"enforce\"",
-        r#"[{\"op\":\"add\",\"path\":\"/conf/mtu\",\"value\":1400}]"#,
+        r#"patch=[{"op":"add","path":"/conf/mtu","value":1400}]"#,
     ] {
         assert!(line.contains(part), "{part}: {line}");
     }
@@ -156,7 +156,7 @@ async fn a_denial_a_failure_and_a_finding_are_logged() {
         json!([{"panic": "the sky is falling"}]),
         json!({}),
         &[
-            "ERROR cnidaria::policy: panicked at",
+            " cnidaria::policy: panicked at",
             "ERROR cnidaria::policy: failed",
             "cause=trap",
             "the sky is falling",

@@ -1,6 +1,6 @@
 //! Validates the networks that a pod selects, and the plan.
 
-use super::resolve::Error;
+use super::resolve::error::Error;
 use crate::conf::net_conf::NetConf;
 use crate::domain::attachment::{MAX_FILE_NAME, Plan, result_name_len};
 use crate::domain::pod::{NETWORKS_ANNOTATION, Pod};

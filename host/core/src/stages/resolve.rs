@@ -1,6 +1,6 @@
 //! Resolves the networks named by conf and pod into a complete plan.
 
-mod error;
+pub(super) mod error;
 
 use serde_json::value::RawValue;
 

@@ -187,7 +187,7 @@ mod tests {
         );
         check(
             "world policy {\n  export cnidaria:policy/select@0.3.1;\n}",
-            "wit/policy.wit:3:10  package 'cnidaria:policy@0.3.1' not found. known are cnidaria:policy@0.3.0",
+            "wit/policy.wit:3:10  package 'cnidaria:policy@0.3.1' not found",
         );
         check(
             "world polcy {}",

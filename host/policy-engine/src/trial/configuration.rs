@@ -226,7 +226,7 @@ mod tests {
         );
         check(
             "{\"grants\": [null]}",
-            &["1:13 grants[0]: invalid type: null, expected one of `namespaces`"],
+            &["1:13 grants[0]: invalid type: null, expected one of `attachments`"],
         );
         check(
             "{\"failurePolicy\": {\"trap\": []}}",

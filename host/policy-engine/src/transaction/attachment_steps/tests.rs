@@ -343,7 +343,7 @@ fn a_skip_is_an_edit_of_all() {
     }
     let gone: Edit<'_> = &|draft| {
         draft.conf_remove(
-            "/plugins/0/ipam",
+            "/plugins/1/sysctl",
             &crate::model::grant::ConfGrant::default(),
         )
     };
