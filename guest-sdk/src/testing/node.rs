@@ -24,6 +24,11 @@ type OfResult<P> = fn(&P, &Request, &Plan, &Outcome) -> Verdict;
 /// A hook that only reports.
 type Finds<P, T, U> = fn(&P, &Request, &T, &U) -> Vec<Finding>;
 
+/// A hook of the node.
+type OfNode<P> = fn(&P) -> Result<(), String>;
+/// A hook of the attachments in use.
+type OfValid<P> = fn(&P, &[ValidAttachment]) -> Vec<Finding>;
+
 /// The exported hooks of a policy.
 #[derive(Debug)]
 pub struct Hooks<P> {
@@ -46,11 +51,11 @@ pub struct Hooks<P> {
     /// [`Check`](crate::hooks::Check).
     pub check: Option<OfAttachment<P, Outcome>>,
     /// [`Status`](crate::hooks::Status).
-    pub status: Option<fn(&P) -> Result<(), String>>,
+    pub status: Option<OfNode<P>>,
     /// [`Del`](crate::hooks::Del).
     pub del: Option<Finds<P, Attachment, Outcome>>,
     /// [`Gc`](crate::hooks::Gc).
-    pub gc: Option<fn(&P, &[ValidAttachment]) -> Vec<Finding>>,
+    pub gc: Option<OfValid<P>>,
 }
 
 impl<P> Hooks<P> {
@@ -257,10 +262,9 @@ impl<P: Exported> Node<P> {
         let Some(check) = P::HOOKS.check else {
             return Ok(());
         };
-        let attachments = sandbox.attachments.iter();
+        let mut attachments = sandbox.attachments.iter();
         attachments
-            .map(|(attachment, outcome)| check(&policy, &request, attachment, outcome))
-            .collect()
+            .try_for_each(|(attachment, outcome)| check(&policy, &request, attachment, outcome))
     }
 
     /// Runs the hooks of a DEL, and removes what is bound to the sandbox. Returns the findings.

@@ -225,7 +225,7 @@ pub struct Collected {
     /// The attachment's pod; `None` for an address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
-    /// As in [`Attachment`]; for an address, the name of the network's conf.
+    /// As in [`ListedAttachment`]; for an address, the name of the network's conf.
     pub network: String,
     /// The attachment's interface.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -135,7 +135,7 @@ impl<'a, P> Native<'a, P> {
     pub fn call(&mut self, call: &Call, component: &Done) -> Option<Done> {
         if let Offered::BeforeAdd(offered, _, later) = &call.offered {
             if self.planned.is_empty() || !later.is_empty() {
-                self.planned = [&[offered.clone()], &later[..]].concat();
+                self.planned = [std::slice::from_ref(offered), &later[..]].concat();
                 self.position = 0;
             } else {
                 self.position += 1;

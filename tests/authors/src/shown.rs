@@ -6,7 +6,7 @@ use cnidaria_guest::prelude::*;
 use policy_engine::record::Offered;
 use serde_json::{Value, json};
 
-use crate::guest::parsed;
+use crate::guest::{attachment as attachment_of, parsed};
 
 /// A value of the host; null if no policy can edit it.
 pub(crate) fn offered(offered: &Offered) -> Value {
@@ -30,7 +30,8 @@ pub(crate) fn offered(offered: &Offered) -> Value {
             "conf": parsed(&attachment.conf.to_string()),
             "ips": attachment.ips,
             "mac": attachment.mac,
-            "cniArgs": attachment.cni_args.as_ref().map(|args| parsed(&args.to_string())),
+            // With those of the conf, as the getter shows them.
+            "cniArgs": attachment_of(attachment).cni_args().map(|args| parsed(&args)),
             "skipped": attachment.skipped,
         }),
         Offered::AfterAdd(_, outcome) => {

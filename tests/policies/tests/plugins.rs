@@ -147,7 +147,10 @@ async fn address_guard_denies_what_others_ask_for() {
     let mut session = add(&host);
     session.plan(vec![storage()]);
     let (attachment, _) = session.before_add(storage()).await.unwrap();
-    session.settle(&[attachment.clone()]).await.unwrap();
+    session
+        .settle(std::slice::from_ref(&attachment))
+        .await
+        .unwrap();
     let denied = session.validate_plan(&[attachment]).await.unwrap_err();
     assert_eq!((denied.code, denied.hook), (120, Hook::ValidatePlan));
 }

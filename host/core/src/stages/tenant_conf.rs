@@ -72,7 +72,7 @@ fn refuse_twins(node: &Node) -> Result<(), Error> {
     }
 }
 
-/// The conf with the specification's spelling of [`KEYS`], of `ipam.type` and of `args.cni`, and
+/// The conf with the specification's spelling of the keys above, of `ipam.type` and `args.cni`, and
 /// without `runtimeConfig`. It has no twins.
 ///
 /// # Errors

@@ -193,10 +193,7 @@ mod tests {
             "world polcy {}",
             "wit/policy.wit:2:7  expected a world named \"policy\", not \"polcy\"",
         );
-        check(
-            "world policy {\n  exprt x;\n}",
-            "wit/policy.wit:3:3  expected ",
-        );
+        check("world policy {\n  exprt x;\n}", "wit/policy.wit:3:3  ");
         check("", "wit  has no world \"policy\"");
     }
 }

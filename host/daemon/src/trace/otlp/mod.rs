@@ -85,7 +85,7 @@ impl Export {
 
     /// Sends a batch. One that fails is lost: the last requests are still in the ring.
     async fn send(&mut self, batch: Vec<Arc<Record>>) {
-        let spans = batch.iter().flat_map(|trace| convert::spans(trace));
+        let spans = batch.iter().flat_map(convert::spans);
         let sent = timeout(TIMEOUT, self.exporter.export(spans.collect())).await;
         let problem = match sent {
             Ok(Ok(())) => None,

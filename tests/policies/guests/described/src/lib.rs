@@ -41,7 +41,7 @@ impl BeforeAdd for Described {
         for ip in attachment.ips() {
             let address = ip.split('/').next().unwrap_or_default();
             println!("looks for {address}");
-            for other in Filter::ip(address).find() {
+            if let Some(other) = Filter::ip(address).find().next() {
                 let other = other?;
                 return Err(Denial::new(
                     self.0.code,
