@@ -206,7 +206,8 @@ class Kustomize(unittest.TestCase):
             named.update(re.findall(r"kustomize/([a-z]+/[a-z0-9.-]*[a-z0-9])", page.read_text()))
         for path in named:
             self.assertTrue((render.KUSTOMIZE / path).exists(), path)
-        table = (render.DEPLOY / "README.md").read_text()
+        pages = [render.DEPLOY / "README.md", render.ROOT / "docs/operations/install.md"]
+        table = "".join(page.read_text() for page in pages)
         for name in [*render.OVERLAYS, *render.COMPONENTS]:
             self.assertIn(f"`{name}`", table)
 

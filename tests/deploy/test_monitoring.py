@@ -33,6 +33,7 @@ SERIES = [
     ("cnidaria_ledger_containers", "gauge", {}),
     ("cnidaria_deferred_containers", "gauge", {}),
     ("cnidaria_undos_pending", "gauge", {}),
+    ("cnidaria_collected", "counter", {"kind": "address"}),
     ("cnidaria_traces_exported", "counter", {"outcome": "sent"}),
     ("pod_network_name_info", "gauge",
      {"pod": "a", "namespace": "default", "interface": "net1", "network_name": "default/blue"}),
@@ -82,7 +83,8 @@ def registered():
     """Metrics that the daemon registers."""
     found = set()
     for path in (render.ROOT / "host/daemon/src/adapters/metrics").iterdir():
-        found.update(re.findall(r'register\(\s*"([a-z_]+)"', path.read_text()))
+        call = r'register(?:ed)?\(\s*(?:(?:&mut )?registry,\s*)?"([a-z_]+)"'
+        found.update(re.findall(call, path.read_text()))
     return found
 
 

@@ -291,6 +291,9 @@ impl Attachment {
         let state = self.state.borrow();
         let in_conf = plugins(&state.conf).filter_map(|plugin| plugin.pointer("/args/cni"));
         let edited = state.cni_args.as_ref();
+        if let Some(malformed) = edited.filter(|args| !args.is_object()) {
+            return Some(malformed.to_string());
+        }
         let mut shown = serde_json::Map::new();
         for (key, value) in in_conf.chain(edited).filter_map(Value::as_object).flatten() {
             shown.retain(|known, _| !known.eq_ignore_ascii_case(key));
