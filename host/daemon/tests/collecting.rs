@@ -12,12 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cni_types::args::{ContainerId, NetworkName};
 use cni_types::conf::NetworkConfList;
-use cnidaria_core::pipeline::{Collector, Leftover, Pipeline, Schedule};
+use cni_types::result::CniResult;
+use cnidaria_core::pipeline::{Collector, Error, Leftover, Pipeline, Schedule};
 use cnidaria_core::ports::{Reservation, Reservations, Sandboxes, SandboxesError};
 use support::{DIR, World, body};
+use tokio::task::JoinHandle;
 
 const GRACE: Duration = Duration::from_secs(600);
 const ADDRESS: &str = "10.0.0.9";
+
+/// An ADD whose delegate waits.
+type Adding = JoinHandle<Result<Option<CniResult>, Error>>;
 
 /// The runtime's list, or the error that it answers.
 struct Runtime(Mutex<Result<Vec<&'static str>, &'static str>>);
@@ -116,6 +121,30 @@ impl Node {
         node.set(Ok(vec![]));
         node.world.fail("netns gone");
         node
+    }
+
+    /// Begins the ADD of `b`, whose delegate waits for [`Self::end_add`].
+    async fn begin_add(&self) -> Adding {
+        self.world.pod("b", "two");
+        self.world.slow("two", "go on");
+        let pipeline = Arc::clone(&self.pipeline);
+        let adding = tokio::spawn(async move { pipeline.handle(&body("ADD", "b")).await });
+        let has_begun = || {
+            self.world
+                .log
+                .lock()
+                .unwrap()
+                .contains(&"add two".to_owned())
+        };
+        while !has_begun() {
+            tokio::task::yield_now().await;
+        }
+        adding
+    }
+
+    async fn end_add(&self, adding: Adding) {
+        self.world.log.lock().unwrap().push("go on".to_owned());
+        adding.await.unwrap().unwrap();
     }
 
     fn set(&self, answer: Result<Vec<&'static str>, &'static str>) {
@@ -252,21 +281,7 @@ async fn an_attachment_under_a_reused_id_is_new() {
 #[tokio::test(start_paused = true)]
 async fn what_is_being_added_is_kept() {
     let node = Node::without_sandbox().await;
-    node.world.pod("b", "two");
-    node.world.slow("two", "go on");
-    let adding = {
-        let pipeline = Arc::clone(&node.pipeline);
-        tokio::spawn(async move { pipeline.handle(&body("ADD", "b")).await })
-    };
-    while !node
-        .world
-        .log
-        .lock()
-        .unwrap()
-        .contains(&"add two".to_owned())
-    {
-        tokio::task::yield_now().await;
-    }
+    let adding = node.begin_add().await;
     // A task that waits without sleeping stops the clock of the test: no retries here.
     // Shorter than an ADD may take.
     let grace = Duration::from_secs(60);
@@ -277,8 +292,7 @@ async fn what_is_being_added_is_kept() {
     let collected = collector.recent().into_iter();
     let collected: BTreeSet<String> = collected.map(|one| one.container.to_string()).collect();
     assert_eq!(collected, BTreeSet::from(["cid-a".to_owned()]));
-    node.world.log.lock().unwrap().push("go on".to_owned());
-    adding.await.unwrap().unwrap();
+    node.end_add(adding).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -323,23 +337,8 @@ async fn an_address_of_an_add_is_kept() {
     node.addresses.0.lock().unwrap().push((ADDRESS, "cid-b"));
     node.observe().await;
     tokio::time::advance(GRACE).await;
-    node.world.pod("b", "two");
-    node.world.slow("two", "go on");
-    let adding = {
-        let pipeline = Arc::clone(&node.pipeline);
-        tokio::spawn(async move { pipeline.handle(&body("ADD", "b")).await })
-    };
-    while !node
-        .world
-        .log
-        .lock()
-        .unwrap()
-        .contains(&"add two".to_owned())
-    {
-        tokio::task::yield_now().await;
-    }
+    let adding = node.begin_add().await;
     node.pipeline.observe(&node.collector).await;
     assert_eq!(node.reserved(), [ADDRESS]);
-    node.world.log.lock().unwrap().push("go on".to_owned());
-    adding.await.unwrap().unwrap();
+    node.end_add(adding).await;
 }

@@ -15,7 +15,6 @@ use std::env;
 use std::fs;
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use fake_kubelet::{FakeKubelet, Fault};
 use node::case::on_a_private_node;
@@ -28,8 +27,6 @@ const KILLS: usize = 40;
 const AT_ONCE: usize = 8;
 /// After so many kills the node is rebooted.
 const UPTIME: usize = 24;
-/// Time limit for what the daemon does in the background.
-const PATIENCE: Duration = Duration::from_secs(60);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// A node whose runtime is known by its socket alone.
@@ -179,16 +176,8 @@ impl<'a> Rig<'a> {
     fn wait(&self) {
         let pods = self.living.iter().chain(&self.foreign).count();
         let wanted = (self.wanted(), 2 * pods, pods);
-        let begun = Instant::now();
-        while self.found() != wanted {
-            let found = self.found();
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{found:#?}, expected {wanted:#?} {}",
-                self.node.log()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        let what = format!("only the living are left: {wanted:#?}");
+        self.node.until(&what, || self.found() == wanted);
     }
 
     /// CHECKs the living, by the runtime's own question.
@@ -263,11 +252,11 @@ fn an_unusable_answer_collects_nothing() {
         rig.end(&dead, End::Killed);
         let (addresses, _, plans) = rig.found();
         // Several intervals and grace periods.
-        let (begun, mut asked) = (Instant::now(), 0);
-        while asked < 20 && begun.elapsed() < PATIENCE {
+        let mut asked = 0;
+        rig.node.until("the runtime was asked 20 times", || {
             asked += rig.runtime.take_calls().len();
-            thread::sleep(Duration::from_millis(20));
-        }
+            asked >= 20
+        });
         let found = rig.found();
         assert_eq!((found.0, found.2), (addresses, plans));
         assert_eq!(rig.collected(), [Value::Null; 0]);

@@ -8,25 +8,13 @@
 )]
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use node::case::on_a_private_node;
 use node::{Node, Pod, inspect, networks, run};
 use runtime::containerd::{self, Containerd, Places};
 use serde_json::json;
 
-/// Time limit for what runtime and daemon do in the background.
-const PATIENCE: Duration = Duration::from_secs(60);
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-
-fn wait_for(node: &Node, what: &str, mut is_there: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_there() {
-        assert!(begun.elapsed() < PATIENCE, "{what}: {}", node.log());
-        thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// Starts containerd on the state that it left.
 fn start_again(node: &Node) -> Containerd {
@@ -111,7 +99,7 @@ fn lost_sandboxes_leave_nothing_on_the_node() {
 
         // The runtime forgets one, whose processes and namespace are gone.
         kill(&sandboxes[0], &spaces[0]);
-        wait_for(node, "containerd forgets the killed sandbox", || {
+        node.until("containerd forgets the killed sandbox", || {
             containerd.forget(&sandboxes[0]).is_ok()
         });
         drop(containerd);
@@ -119,7 +107,7 @@ fn lost_sandboxes_leave_nothing_on_the_node() {
         let containerd = start_again(node);
         let listed = containerd.client().list().unwrap();
         assert_eq!(listed.len(), 2, "{listed:?}");
-        wait_for(node, "the killed sandbox is collected", || {
+        node.until("the killed sandbox is collected", || {
             left(node) == of_pods(2)
         });
         for netns in &spaces[1..] {
@@ -147,7 +135,7 @@ fn lost_sandboxes_leave_nothing_on_the_node() {
         node.start_daemon().unwrap();
         let containerd = start_again(node);
         let next = start(node, &containerd, "d");
-        wait_for(node, "nothing of the earlier boot is left", || {
+        node.until("nothing of the earlier boot is left", || {
             left(node) == of_pods(1)
         });
         containerd.client().stop(&next).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ impl Sample {
             after,
             calls,
             memory_kib: field("RssAnon:"),
-            live_bytes: live_bytes(&node.log()),
+            live_bytes: live_bytes(node)?,
             threads,
             descriptors: count(&process.join("fd"))?,
             children: children(&process)?,
@@ -57,13 +58,16 @@ impl Sample {
     }
 }
 
-/// What the log of a debug build says at the beginning of the last idle period.
-fn live_bytes(log: &str) -> u64 {
-    let last = log
-        .rsplit_once("\"live_bytes\":")
-        .map_or("", |(_, last)| last);
-    let digits = last.split(|c: char| !c.is_ascii_digit()).next();
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+/// What the log of a debug build says at the beginning of the last idle period. A release build
+/// does not count.
+fn live_bytes(node: &Node) -> Result<u64, Error> {
+    let log = node.log();
+    let digits = log.rsplit_once("\"live_bytes\":").and_then(|(_, last)| {
+        let digits = last.split(|c: char| !c.is_ascii_digit()).next();
+        digits?.parse().ok()
+    });
+    let missing = || io::Error::other("the daemon logs no live_bytes: not a debug build");
+    digits.ok_or_else(|| Error::file(node.path("daemon.log"))(missing()))
 }
 
 fn count(directory: &Path) -> Result<u64, Error> {

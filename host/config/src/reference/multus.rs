@@ -191,7 +191,11 @@ pub(super) const LOG: &[Key] = &[
         Code("warning"),
         "`panic`, `error`, `warning`, `verbose` or `debug`; the daemon logs any other value and uses `warning`",
     ),
-    key("logToStderr", Words("true"), "logs to standard error"),
+    key(
+        "logToStderr",
+        Words("true"),
+        "logs to standard error; lines that its reader does not take in time are dropped",
+    ),
     key(
         "logFile",
         Absent,

@@ -3,14 +3,17 @@
 
 use std::fmt;
 
-use cni_types::json::RawObject;
+use cni_types::json::{RawObject, keys};
 use serde_json::value::RawValue;
 
 /// The known name that `key` matches.
 pub fn known(names: &[&'static str], key: &str) -> Option<&'static str> {
     let exact = names.iter().find(|name| **name == key);
     exact
-        .or_else(|| names.iter().find(|name| name.eq_ignore_ascii_case(key)))
+        .or_else(|| {
+            let folds = |name: &&&'static str| keys::folds_to(key, &name.to_ascii_lowercase());
+            names.iter().find(folds)
+        })
         .copied()
 }
 

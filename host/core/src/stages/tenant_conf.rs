@@ -116,10 +116,7 @@ fn canonical_plugin(plugin: &RawObject) -> Cow<'_, RawObject> {
 
 /// The object with these keys' documented spelling.
 fn spelt<'a>(object: &'a RawObject, known: &[&'static str]) -> Cow<'a, RawObject> {
-    let spelling = |key: &str| {
-        let is_it = |known: &&&'static str| keys::folds_to(key, &known.to_ascii_lowercase());
-        known.iter().find(is_it).copied()
-    };
+    let spelling = |key: &str| members::known(known, key);
     let is_spelt = |(key, _)| spelling(key).is_none_or(|known| known == key);
     if object.iter().all(is_spelt) {
         return Cow::Borrowed(object);

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use cni_types::json::Node;
+pub(super) use cni_types::json::keys::{folded, folds_to};
 
 /// How object keys are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,34 +265,6 @@ fn keyed(key: &str, keys: Keys) -> Cow<'_, str> {
     match keys {
         Keys::Exact => key.into(),
         Keys::Folded => folded(key),
-    }
-}
-
-/// A key as Go's JSON compares it, including non-ASCII letters that fold to ASCII.
-pub(super) fn folded(key: &str) -> Cow<'_, str> {
-    if key
-        .bytes()
-        .all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase())
-    {
-        return key.into();
-    }
-    key.chars().map(fold).collect::<String>().into()
-}
-
-/// Whether a key folds to `other`, which is already folded.
-pub(super) fn folds_to(key: &str, other: &str) -> bool {
-    if key.len() == other.len() {
-        // Non-ASCII letters that fold to ASCII take more bytes.
-        return key.eq_ignore_ascii_case(other);
-    }
-    key.len() > other.len() && !key.is_ascii() && key.chars().map(fold).eq(other.chars())
-}
-
-fn fold(c: char) -> char {
-    match c {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        c => c.to_ascii_lowercase(),
     }
 }
 
