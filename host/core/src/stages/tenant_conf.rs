@@ -7,6 +7,7 @@ use cni_types::conf::{self, NetworkConfList, PluginConf};
 use cni_types::json::{self, Node, RawObject, keys};
 
 use crate::domain::limits::{Exceeded, Limits};
+use crate::domain::members;
 
 /// Members of a plugin's conf that daemon and policies read, in the specification's spelling.
 const KEYS: [&str; 9] = [
