@@ -12,7 +12,7 @@ use super::dirs::Dirs;
 use super::limits::{Limits, after, turn_by, within};
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
-use super::{Error, Pipeline, add, deferred, events, pod_netns, retries, undo, warnings};
+use super::{Error, Pipeline, add, deferred, events, pod_netns, retries, undo, undone, warnings};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::{Entry, FailedAdd};
 use crate::domain::sandbox::Sandbox;
@@ -111,7 +111,7 @@ async fn plug(
         guard.disarm();
         return Err(error.into());
     }
-    pipeline.undone.remove(&dirs.cni, &request.container_id);
+    undone::attached(pipeline, &dirs, &request.container_id).await;
     pipeline.traces.insert(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
@@ -355,7 +355,7 @@ async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
 /// The sandbox's recorded entries. Those without an identified namespace take the request's path;
 /// the others keep their own, since the request may name another path.
 async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry>, Error> {
-    let named = request.sandbox();
+    let (named, dirs) = (request.sandbox(), Dirs::of(&request.conf));
     let sandbox = Sandbox {
         if_name: Sandbox::recorded(request.container_id.clone()).if_name,
         netns: None,
@@ -370,6 +370,9 @@ async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry
     for entry in &mut entries {
         if entry.namespace.is_none() || entry.netns.is_none() {
             entry.netns = request.netns.clone().or(entry.netns.take());
+        }
+        if pod_netns::outlives_its_age(pipeline, &dirs, entry).await {
+            entry.namespace = None;
         }
     }
     Ok(entries)

@@ -130,7 +130,7 @@ impl Provider {
 
     /// Writes the conf, and updates it whenever its source changes. Returns once it was removed, or
     /// if watching fails.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         while !self.provided.is_ended() {
             // The file system may be slow, and one thread serves all requests.
             let (source, provided) = (self.source.clone(), self.provided.clone());
@@ -245,8 +245,8 @@ mod tests {
                 r#"{{"cniVersion":"1.0.0","cniConfigDir":"{at}","multusAutoconfigDir":"{at}",{keys}}}"#
             );
             let conf = ConfFile::parse(&RawObject::parse(text).unwrap()).unwrap();
-            let provider = Provider::open(conf).unwrap().unwrap();
-            let task = tokio::spawn(provider.run());
+            let mut provider = Provider::open(conf).unwrap().unwrap();
+            let task = tokio::spawn(async move { provider.run().await });
             Self { dir, task }
         }
 

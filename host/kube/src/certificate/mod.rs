@@ -70,7 +70,7 @@ impl Renewal {
 
     /// Renews forever: when the certificate is missing, damaged or another node's, after 70 to 90 %
     /// of its lifetime, and when the server rejects it.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let mut delay = FIRST_DELAY;
         let mut obtained: Option<Instant> = None;
         let mut refused = false;
