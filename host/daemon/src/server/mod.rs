@@ -48,7 +48,7 @@ pub async fn run(
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Most likely out of file descriptors: retry once other connections have closed.
-                tracing::error!(%error, "cannot accept a connection");
+                tracing::error!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
