@@ -127,7 +127,7 @@ pub async fn run(
     app.pipeline.begin(&app.cni_dir).await;
     app.clean_up();
     let tenure = settle(&app, tenure, patience).await;
-    tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
+    tracing::info!(socket_dir = %config.socket_dir.display(), "serving requests");
     let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
     let serving = Serving {
         listener: Some(listener),

@@ -61,7 +61,7 @@ impl Recorder {
             if lost.is_power_of_two() {
                 tracing::warn!(
                     lost,
-                    "Events are lost, the API server takes them too slowly"
+                    "dropping Events: the API server takes them too slowly"
                 );
             }
         }
@@ -95,7 +95,7 @@ impl Writer {
                 Write::Create => self.create(caller, &pod, &event).await,
             };
             if let Err(failure) = outcome {
-                tracing::debug!(%pod, reason = event.reason, %failure, "an Event was not written");
+                tracing::debug!(%pod, reason = event.reason, %failure, "cannot write an Event; it is lost");
             }
         }
     }

@@ -138,12 +138,17 @@ impl Provider {
                 Ok(Ok(())) => {}
                 // Keep the old conf: a stale one is better than none.
                 Ok(Err(error)) => {
-                    tracing::error!(error = report::chain(&error), "the runtime's conf");
+                    tracing::error!(
+                        error = report::chain(&error),
+                        "cannot update the runtime's conf; its previous state stays"
+                    );
                 }
-                Err(error) => tracing::error!(%error, "the runtime's conf was not written"),
+                Err(error) => {
+                    tracing::error!(%error, "the task that writes the runtime's conf panicked; its previous state stays")
+                }
             }
             if let Err(error) = self.watch.changed().await {
-                tracing::error!(%error, "the primary network's conf is not watched any more");
+                tracing::error!(%error, "cannot watch the primary network's conf; its changes take effect when the daemon restarts");
                 return;
             }
         }
@@ -184,7 +189,7 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
         Ok(true) => {
             // Never the text: delegates' confs contain credentials.
             let changed = changed_keys(&old, text);
-            tracing::info!(path = %path.display(), changed, "conf written");
+            tracing::info!(path = %path.display(), changed, "wrote the runtime's conf");
             Ok(())
         }
         Ok(false) => Ok(()),

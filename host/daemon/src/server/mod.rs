@@ -61,7 +61,7 @@ pub async fn run(serving: &mut Serving) {
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Most likely out of file descriptors: retry once other connections have closed.
-                tracing::error!(%error, "cannot accept a connection");
+                tracing::error!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }

@@ -1,6 +1,6 @@
 //! The directories that runtimes' confs name instead of the daemon's own: a small file in the
-//! daemon's own directory, so that the next daemon finds what is recorded in them. It has a copy: if
-//! it is damaged or removed, delegates would take what other runtimes attached for unused.
+//! daemon's own directory, so that the next daemon finds what is recorded in them. It has a copy:
+//! without the list, delegates would take what other runtimes attached for unused.
 
 use std::io;
 use std::path::{Path, PathBuf};
