@@ -233,7 +233,7 @@ mod tests {
     async fn odd_records_name_their_container() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(Durability::Grouped);
-        ask(dir.path()).unwrap();
+        files.ask_for_deferred(dir.path(), true).unwrap();
         let container = ContainerId::new("c").unwrap();
         let record = path(dir.path(), "c");
         let dangling = || std::os::unix::fs::symlink("nowhere", &record);
@@ -245,6 +245,26 @@ mod tests {
             files.forget_deferred(dir.path(), &container).await.unwrap();
             let records = files.deferred_dels(dir.path(), &container).await.unwrap();
             assert!(records.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn shims_record_only_where_they_are_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Durability::Grouped);
+        let container = ContainerId::new("c").unwrap();
+        let record = DeferredDel {
+            name: "c".to_owned(),
+            text: b"{}".to_vec(),
+        };
+        // The daemon's own record must not leave the directory, which shims take as a wish.
+        for may in [false, true] {
+            files.ask_for_deferred(dir.path(), may).unwrap();
+            files.defer(dir.path(), &record).await.unwrap();
+            let records = files.deferred_dels(dir.path(), &container).await.unwrap();
+            assert_eq!(records, [record.clone()]);
+            files.forget_deferred(dir.path(), &container).await.unwrap();
+            assert_eq!(dir.path().join(DIR).exists(), may);
         }
     }
 
