@@ -62,7 +62,7 @@ soak:
 	$(CARGO) build --workspace --bins
 	CNIDARIA_CRASH_ROUNDS=$(rounds) $(CARGO) test --package cnidaria-node-tests --test crash -- --nocapture
 	$(CARGO) build-shim
-	tests/node/enter $(target)/debug/cnidaria-soak $(load)
+	tests/node/enter "$(built)/debug/cnidaria-soak" $(load)
 	tests/fuzz/run $(seconds)
 
 .PHONY: collect
@@ -81,7 +81,7 @@ churn:
 	@tests/setup/install test
 	$(CARGO) build --workspace --bins
 	$(CARGO) build-shim
-	tests/node/enter $(target)/debug/cnidaria-churn $(pods) $(swaps) $(versions)
+	tests/node/enter "$(built)/debug/cnidaria-churn" $(pods) $(swaps) $(versions)
 
 .PHONY: recording
 recording: requests ?= 10000
@@ -89,8 +89,8 @@ recording:
 	@tests/setup/install test
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) build-shim
-	$(target)/debug/test-artifacts build all
-	tests/node/enter $(target)/debug/cnidaria-recording $(requests)
+	"$(built)/debug/test-artifacts" build all
+	tests/node/enter "$(built)/debug/cnidaria-recording" $(requests)
 
 .PHONY: fuzz
 fuzz: seconds ?= 180
@@ -149,7 +149,7 @@ image: build
 	@tests/setup/install demo
 	@tests/setup/install image
 	$(CARGO) build -p test-artifacts
-	$(target)/debug/test-artifacts build all
+	"$(built)/debug/test-artifacts" build all
 	deploy/image/build $(target)/release $(target)/shim/cnidaria-shim \
 		$(target)/guests/wasm32-unknown-unknown/guest $(target)/image/cnidaria.tar
 

@@ -1,4 +1,4 @@
-//! Threads that end only with the process.
+//! Threads that survive a panic of their work.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,7 +24,7 @@ pub(crate) fn keep_running(
                 target: "cnidaria::policy",
                 thread = name,
                 panic = text,
-                "a thread panicked; it goes on"
+                "a thread of the policy engine panicked; it continues after a pause"
             );
             std::thread::sleep(PAUSE);
         }

@@ -276,10 +276,7 @@ pub trait Ledger: Send + Sync {
         &self,
         cni_dir: &Path,
         container: &ContainerId,
-    ) -> Result<(), LedgerError> {
-        let _ = (cni_dir, container);
-        Ok(())
-    }
+    ) -> Result<(), LedgerError>;
 
     /// Removes such a note: the container is attached again.
     ///
@@ -289,19 +286,13 @@ pub trait Ledger: Send + Sync {
         &self,
         cni_dir: &Path,
         container: &ContainerId,
-    ) -> Result<(), LedgerError> {
-        let _ = (cni_dir, container);
-        Ok(())
-    }
+    ) -> Result<(), LedgerError>;
 
     /// The containers that operators had forgotten and that were not attached since.
     ///
     /// # Errors
     /// [`LedgerError`] if the notes cannot be read.
-    async fn forgotten(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
-        let _ = cni_dir;
-        Ok(Vec::new())
-    }
+    async fn forgotten(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError>;
 
     /// Copies a container's damaged file to where operators can inspect it, before it is removed.
     async fn set_plan_aside(&self, cni_dir: &Path, container: &ContainerId);

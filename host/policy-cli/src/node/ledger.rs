@@ -109,6 +109,18 @@ impl Ledger for World {
         Ok(())
     }
 
+    async fn note_forgotten(&self, _: &Path, _: &ContainerId) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn drop_forgotten(&self, _: &Path, _: &ContainerId) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn forgotten(&self, _: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        Ok(Vec::new())
+    }
+
     async fn forget_deferred_del(&self, _: &Path, _: &DeferredDel) -> Result<(), LedgerError> {
         Ok(())
     }

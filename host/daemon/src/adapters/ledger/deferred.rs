@@ -262,7 +262,7 @@ mod tests {
             files.ask_for_deferred(dir.path(), may).unwrap();
             files.defer(dir.path(), &record).await.unwrap();
             let records = files.deferred_dels(dir.path(), &container).await.unwrap();
-            assert_eq!(records, [record.clone()]);
+            assert_eq!(records, std::slice::from_ref(&record));
             files.forget_deferred(dir.path(), &container).await.unwrap();
             assert_eq!(dir.path().join(DIR).exists(), may);
         }
