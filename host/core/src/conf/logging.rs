@@ -23,6 +23,31 @@ pub enum LogLevel {
     Debug,
 }
 
+impl LogLevel {
+    /// The level of this name, in any case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "panic" => Self::Panic,
+            "error" => Self::Error,
+            "warning" | "warn" => Self::Warning,
+            "verbose" | "info" => Self::Verbose,
+            "debug" => Self::Debug,
+            _ => return None,
+        })
+    }
+
+    /// The level's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Verbose => "verbose",
+            Self::Debug => "debug",
+        }
+    }
+}
+
 /// Where the log goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logging {
@@ -103,20 +128,16 @@ fn level(keys: &RawObject, warnings: &mut Vec<String>) -> Result<LogLevel, value
     let Some(level) = value::optional::<String>(keys, "logLevel", "a log level")? else {
         return Ok(LogLevel::default());
     };
-    Ok(match level.to_ascii_lowercase().as_str() {
-        "panic" => LogLevel::Panic,
-        "error" => LogLevel::Error,
-        "" | "warning" | "warn" => LogLevel::Warning,
-        "verbose" | "info" => LogLevel::Verbose,
-        "debug" => LogLevel::Debug,
-        _ => {
-            let found = value::shorten(&level);
-            warnings.push(format!(
-                "logLevel: {found:?} is none of panic, error, warning, verbose and debug: warning is taken"
-            ));
-            LogLevel::default()
-        }
-    })
+    if level.is_empty() {
+        return Ok(LogLevel::default());
+    }
+    Ok(LogLevel::parse(&level).unwrap_or_else(|| {
+        let found = value::shorten(&level);
+        warnings.push(format!(
+            "logLevel: {found:?} is none of panic, error, warning, verbose and debug: warning is taken"
+        ));
+        LogLevel::default()
+    }))
 }
 
 #[cfg(test)]
