@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn long_and_old_entries_make_room() {
-        let long = format!("long={}", "x".repeat(200));
+        let long = format!("long={}", "x".repeat(250));
         let short: Vec<String> = (10..42)
             .map(|key| format!("k{key}={}", "v".repeat(4)))
             .collect();

@@ -67,6 +67,19 @@ impl Installation {
         }
     }
 
+    /// Checks that the record and what has the names of new files can be read: [`Self::put`] needs
+    /// both.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(crate) fn check<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        self.read()?;
+        for name in names {
+            self.content(&self.dir.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Installs files, and keeps those of the same names that are not from an installation.
     /// `is_ours` recognises files of versions that wrote no record.
     ///
@@ -241,7 +254,11 @@ impl Installation {
     fn read(&self) -> Result<Record, Error> {
         let path = self.dir.join(record::NAME);
         match files::read(&path, Links::Refuse, record::MAX_BYTES) {
-            Ok(text) => Record::parse(&text).map_err(failed("read", &path)),
+            Ok(text) => Record::parse(&text).map_err(|source| Error {
+                action: "understand the record of the installation; if it is damaged, remove",
+                path,
+                source,
+            }),
             Err(error) if files::is_absent(&error) => Ok(Record::default()),
             Err(error) => Err(failed("read", &path)(error)),
         }

@@ -175,12 +175,16 @@ fn gone(node: &Node) -> Vec<String> {
         let exists = one.netns.is_empty()
             || Path::new(&one.netns).exists()
             || node.on_node(Path::new(&one.netns)).exists();
-        let pod = format!("{}/{}", one.pod.namespace, one.pod.name);
+        // A damaged record does not have it.
+        let pod = match one.pod.name.as_str() {
+            "" => "an unknown pod".to_owned(),
+            name => format!("pod {}/{name}", one.pod.namespace),
+        };
         let (_, all) = containers.entry(&one.container_id).or_insert((pod, false));
         *all |= exists;
     }
     let gone = containers.into_iter().filter(|(_, (_, exists))| !exists);
-    gone.map(|(container, (pod, _))| format!("container {container} of pod {pod}"))
+    gone.map(|(container, (pod, _))| format!("container {container} of {pod}"))
         .collect()
 }
 
