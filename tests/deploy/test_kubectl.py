@@ -80,11 +80,15 @@ class Plugin(unittest.TestCase):
             self.assertEqual(done.stdout, "sent: kind: Pod\n")
 
     def test_changes_need_a_node(self):
-        for command in (["attachments", "forget", "c"], ["policy", "release", "p"], ["uninstall"]):
+        for command in (["attachments", "forget", "c"], ["policy", "release", "p"], ["uninstall"], ["log", "debug"]):
             done = self.run_plugin(*command)
             self.assertEqual(done.returncode, 2, command)
             self.assertIn("--node", done.stderr)
         self.assertFalse((self.directory / "log").exists())
+
+    def test_the_level_of_the_log_is_read_from_all_nodes(self):
+        for arguments in (["log"], ["log", "--output", "json"]):
+            self.assertEqual(self.run_plugin(*arguments).returncode, 0, arguments)
 
     def test_errors_say_what_is_missing(self):
         for arguments, text in [

@@ -8,6 +8,7 @@ use policy_cli::{
     BenchArgs, BuildArgs, CheckArgs, ExplainArgs, InspectArgs, NewArgs, ReplayArgs, RunArgs,
     TestArgs,
 };
+use shim_api::log::LogChange;
 
 /// Inspects the Cnidaria daemon on this node and compiles policies for it.
 ///
@@ -83,6 +84,9 @@ Examples:
     cnidaria explain deployment.yaml
   Why a pod took long to start:
     cnidaria trace shop/web-0
+  More of the log while you look at a fault, and as before:
+    cnidaria log warning,cnidaria_kube=debug
+    cnidaria log --reset
   Which pods are attached to what while the daemon is down, from the files of Cnidaria or Multus:
     cnidaria attachments --cni-dir /var/lib/cni/multus";
 
@@ -138,6 +142,19 @@ pub(crate) enum Command {
         /// Id of a request or its first eight digits, or a pod: all of its requests
         #[arg(value_name = "ID|[NAMESPACE/]POD")]
         wanted: Option<String>,
+    },
+
+    /// Shows how much the daemon logs, or changes it until the daemon restarts
+    ///
+    /// A level is one of panic, error, warning, verbose and debug. A module is a target of the log's
+    /// lines, and stands for those below it. Each change replaces the one before.
+    Log {
+        /// A level for all modules, MODULE=LEVEL for some, or both, separated by commas
+        #[arg(value_name = "LEVEL[,MODULE=LEVEL]…", value_parser = crate::log::parse)]
+        levels: Option<LogChange>,
+        /// Go back to the levels of the configuration
+        #[arg(long, conflicts_with = "levels")]
+        reset: bool,
     },
 
     /// Installs the shim and the policy modules on this node

@@ -1,12 +1,14 @@
 //! `cnidaria`: the operator's command line on a node. It queries the daemon over its socket, reads
 //! the disk when the daemon is down, installs and uninstalls, and compiles policy modules. Only
-//! `attachments forget`, `policy release`, `policy record` and `uninstall` change the daemon's state.
+//! `attachments forget`, `policy release`, `policy record`, `log` and `uninstall` change the daemon's
+//! state.
 
 mod args;
 mod attachments;
 mod bundle;
 mod explain;
 mod forget;
+mod log;
 mod manual;
 mod output;
 mod policy;
@@ -122,6 +124,10 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn Error>> {
         }
         Command::Bundle(wanted) => bundle::bundle(args, wanted)?,
         Command::Trace { wanted } => trace::trace(args, wanted.as_deref())?,
+        Command::Log { levels, reset } => {
+            let reset = reset.then(Default::default);
+            log::log(args, levels.as_ref().or(reset.as_ref()))?
+        }
         Command::Completion { shell } => manual::completion(*shell),
         Command::Man { directory } => {
             manual::pages(directory)?;

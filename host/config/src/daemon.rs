@@ -4,18 +4,23 @@
 use std::path::{Path, PathBuf};
 
 use cni_types::json::RawObject;
+use cni_types::version::ConfVersion;
 use cnidaria_core::conf::logging::Logging;
 use cnidaria_core::conf::net_conf::{self, NetConf};
 use cnidaria_core::conf::value;
 use cnidaria_kube::config::{self as api_server, ApiServer};
+use serde_json::value::RawValue;
 
 use super::conf_file::{self, ConfFile};
 use super::keys;
 use super::own::OwnConfig;
+use super::shape;
 
 /// Where Multus' thick plugin looks for its configuration.
 pub const DEFAULT_PATH: &str = "/etc/cni/net.d/multus.d/daemon-config.json";
 pub(crate) const OWN_KEY: &str = "cnidaria";
+/// More threads than any node has processors.
+const MAX_THREADS: usize = 1024;
 
 /// Why the configuration cannot be used. The daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,18 +111,18 @@ impl DaemonConfig {
         let file = RawObject::parse(text).map_err(Error::Json)?;
         let (mut overrides, mut warnings) = keys::canonical(&file);
         let own = match overrides.remove(OWN_KEY) {
-            Some(raw) => {
-                let mut own = serde_json::Deserializer::from_str(raw.get());
-                serde_path_to_error::deserialize(&mut own).map_err(|error| Error::Own {
-                    path: error.path().to_string(),
-                    source: error.into_inner().into(),
-                })?
-            }
+            Some(raw) => own(&raw)?,
             None => OwnConfig::default(),
         };
+        if let Some(version) = value::optional::<String>(&overrides, "cniVersion", "a string")?
+            && let Err(error) = ConfVersion::parse(&version)
+        {
+            warnings.push(format!("cniVersion: {error}"));
+        }
         let path = |key: &str, default: &str| -> Result<PathBuf, value::Error> {
-            Ok(value::optional(&overrides, key, "a path")?
-                .unwrap_or_else(|| PathBuf::from(default)))
+            let path = value::optional::<PathBuf>(&overrides, key, "a path")?;
+            let path = path.filter(|path| !path.as_os_str().is_empty());
+            Ok(path.unwrap_or_else(|| PathBuf::from(default)))
         };
         NetConf::of_daemon(&overrides).map_err(Error::Overlay)?;
         Ok(Self {
@@ -135,6 +140,27 @@ impl DaemonConfig {
             own,
         })
     }
+}
+
+/// The settings under [`OWN_KEY`].
+fn own(raw: &RawValue) -> Result<OwnConfig, Error> {
+    let wrong = |path: String, source: serde_json::Error| Error::Own {
+        path,
+        source: source.into(),
+    };
+    let value = serde_json::from_str(raw.get()).map_err(|error| wrong(".".to_owned(), error))?;
+    if let Some((path, error)) = shape::not_an_object(&value) {
+        return Err(wrong(path, error));
+    }
+    let mut text = serde_json::Deserializer::from_str(raw.get());
+    let own: OwnConfig = serde_path_to_error::deserialize(&mut text)
+        .map_err(|error| wrong(error.path().to_string(), error.into_inner()))?;
+    if own.threads.get() > MAX_THREADS {
+        let problem = format!("expected at most {MAX_THREADS}, found {}", own.threads);
+        let error = serde::de::Error::custom(problem);
+        return Err(wrong("threads".to_owned(), error));
+    }
+    Ok(own)
 }
 
 fn connection_limit(keys: &RawObject) -> Result<Option<usize>, Error> {
@@ -190,6 +216,9 @@ mod tests {
                 r#"{"timeouts":{"podMs":"x"}}"#,
                 "timeouts.podMs: invalid type: string",
             ),
+            (r#"{"threads":4096}"#, "threads: expected at most 1024"),
+            (r#"[]"#, "expected an object, found a list"),
+            (r#"{"trace":[5]}"#, "trace: expected an object"),
             (
                 r#"{"policies":{"modules":"/p","requestTimeoutMs":0}}"#,
                 "policies.requestTimeoutMs: invalid value: integer `0`",

@@ -20,6 +20,9 @@ const OTHERS: [&str; 9] = [
     "prevResult",
 ];
 
+/// Multus' keys that are accepted and not used.
+const NO_EFFECT: [&str; 2] = ["enablePprof", "retryDeleteOnError"];
+
 /// The keys that the file and a CNI conf may have.
 static KNOWN: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut known: Vec<_> = reference::top_level().chain(OTHERS).collect();
@@ -36,6 +39,9 @@ pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
     for (key, value) in file.iter() {
         let spelling = spelling(key);
         match spelling {
+            Spelling::Exact if NO_EFFECT.contains(&key) => {
+                warnings.push(format!("key {key:?} has no effect"));
+            }
             Spelling::Exact => {}
             Spelling::OtherCase(known) => {
                 warnings.push(format!("key {key:?} is taken as {known:?}"));
@@ -43,6 +49,11 @@ pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
             Spelling::Unknown(Some(known)) => warnings.push(format!(
                 "unknown key {key:?}: it is passed on as it is; did you mean {known:?}?"
             )),
+            Spelling::Unknown(None) if reference::own().any(|own| is_below(own, key)) => {
+                warnings.push(format!(
+                    "unknown key {key:?}: it is passed on as it is; did you mean \"cnidaria.{key}\"?"
+                ));
+            }
             Spelling::Unknown(None) => {
                 warnings.push(format!("unknown key {key:?}: it is passed on as it is"));
             }
@@ -54,6 +65,11 @@ pub(super) fn canonical(file: &RawObject) -> (RawObject, Vec<String>) {
         keys.set_raw(name, value.to_owned());
     }
     (keys, warnings)
+}
+
+/// Whether a dotted path begins with a key.
+fn is_below(path: &str, key: &str) -> bool {
+    path.split('.').next() == Some(key)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +105,17 @@ mod tests {
             assert_eq!(spelling(key), Spelling::Unknown(Some(meant)), "{key}");
         }
         assert_eq!(spelling("somethingElse"), Spelling::Unknown(None));
+    }
+
+    #[test]
+    fn own_keys_in_the_wrong_place_are_recognised() {
+        let file = RawObject::parse(r#"{"policies":{},"retryDeleteOnError":true}"#);
+        let (_, warnings) = canonical(&file.unwrap());
+        assert!(
+            warnings[0].contains("did you mean \"cnidaria.policies\"?"),
+            "{warnings:?}"
+        );
+        assert_eq!(warnings[1], "key \"retryDeleteOnError\" has no effect");
     }
 
     #[test]

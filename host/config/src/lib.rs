@@ -11,4 +11,5 @@ pub mod own;
 pub mod places;
 pub mod policies;
 pub mod reference;
+mod shape;
 pub mod trace;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::daemon::{DaemonConfig, Error, OWN_KEY};
-use crate::reference;
+use crate::{reference, shape};
 
 /// How many mistakes are reported.
 const MAX_MISTAKES: usize = 50;
@@ -56,7 +56,8 @@ pub fn find(text: &[u8]) -> Vec<Mistake> {
         Err(error) => return vec![syntax(text, &error)],
     };
     let text = String::from_utf8_lossy(text);
-    let mut found = Vec::new();
+    let mut found = repeated(&text);
+    let mut removed: Vec<Vec<String>> = Vec::new();
     let mut rest = file;
     while found.len() < MAX_MISTAKES {
         match DaemonConfig::parse(rest.to_string().as_bytes()) {
@@ -70,7 +71,11 @@ pub fn find(text: &[u8]) -> Vec<Mistake> {
                     .key
                     .first()
                     .and_then(|_| without(&rest, &mistake.key));
-                found.push(mistake.at(&text));
+                // What was taken out is not missing.
+                if !mistake.needs(&removed) {
+                    removed.push(mistake.key.clone());
+                    found.push(mistake.at(&text));
+                }
                 match without {
                     Some(without) => rest = without,
                     None => break,
@@ -112,6 +117,16 @@ impl Found {
         }
     }
 
+    /// Whether it is that one of these keys is missing.
+    fn needs(&self, keys: &[Vec<String>]) -> bool {
+        let Self { key, problem } = self;
+        keys.iter().any(|removed| {
+            let is_itself = removed == key && problem.starts_with("missing");
+            let below = removed.split_last().filter(|(_, parents)| parents == key);
+            is_itself || below.is_some_and(|(name, _)| *problem == missing(name))
+        })
+    }
+
     fn at(self, text: &str) -> Mistake {
         let (line, column) = place(text, &self.key);
         Mistake {
@@ -136,7 +151,7 @@ fn own(path: &str, cause: &str) -> Found {
     let Some((name, _)) = unknown.and_then(|rest| rest.split_once('`')) else {
         return Found {
             key,
-            problem: cause.to_owned(),
+            problem: in_words(cause),
         };
     };
     if key.last().is_none_or(|last| last != name) {
@@ -147,6 +162,66 @@ fn own(path: &str, cause: &str) -> Found {
         None => "unknown key".to_owned(),
     };
     Found { key, problem }
+}
+
+/// A cause of serde in the words of JSON.
+fn in_words(cause: &str) -> String {
+    let kinds = ["invalid type: ", "invalid value: "];
+    if let Some(rest) = kinds.iter().find_map(|kind| cause.strip_prefix(kind))
+        && let Some((found, expected)) = rest.split_once(", expected ")
+    {
+        return format!(
+            "expected {}, found {}",
+            expected_words(expected),
+            found_words(found)
+        );
+    }
+    let name = cause.strip_prefix("missing field `");
+    match name.and_then(|rest| rest.strip_suffix('`')) {
+        Some(name) => missing(name),
+        None => cause.to_owned(),
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("the key {name:?} is missing")
+}
+
+fn expected_words(expected: &str) -> &str {
+    match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number",
+        "path string" => "a path",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        other if other.starts_with("a nonzero ") => "a whole number above 0",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    }
+}
+
+fn found_words(found: &str) -> &str {
+    match found {
+        "string" => "a string",
+        "map" => "an object",
+        "sequence" => "a list",
+        other => other.split('`').nth(1).unwrap_or(other),
+    }
+}
+
+/// Members that occur twice: the last one counts.
+fn repeated(text: &str) -> Vec<Mistake> {
+    let paths = shape::repeated(text).into_iter().take(MAX_MISTAKES);
+    let mistake = |key: Vec<String>| {
+        let (line, column) = place(text, &key);
+        Mistake {
+            line,
+            column,
+            key: key.join("."),
+            problem: "the key occurs twice; the last value counts".to_owned(),
+            is_error: false,
+        }
+    };
+    paths.map(mistake).collect()
 }
 
 /// The known key of the same object that an unknown one may misspell.
@@ -165,10 +240,15 @@ fn meant(key: &[String]) -> Option<&'static str> {
 
 /// A warning of [`DaemonConfig`], which quotes its key.
 fn warning(text: &str, warning: &str) -> Mistake {
+    let begins = warning.split(": ").next().unwrap_or_default();
     let quoted = warning.split('"').nth(1).unwrap_or_default();
-    let key = match text.contains(&format!("\"{quoted}\"")) {
-        true => vec![quoted.to_owned()],
-        false => segments(warning.split(": ").next().unwrap_or_default()),
+    let key = match (
+        begins.contains(' '),
+        text.contains(&format!("\"{quoted}\"")),
+    ) {
+        (false, _) => segments(begins),
+        (true, true) => vec![quoted.to_owned()],
+        (true, false) => segments(quoted),
     };
     let (line, column) = place(text, &key);
     Mistake {
@@ -323,9 +403,9 @@ mod tests {
                 "2:3: error: socketDir: expected a path, found 7",
                 "3:3: error: connectionLimit: must be greater than 0, found 0",
                 "4:3: warning: unknown key \"sockteDir\": it is passed on as it is; did you mean \"socketDir\"?",
-                "7:7: error: cnidaria.timeouts.podMs: invalid type: string, expected u64",
+                "7:7: error: cnidaria.timeouts.podMs: expected a whole number, found a string",
                 "9:5: error: cnidaria.manifest: unknown key; did you mean \"manifests\"?",
-                "11:7: error: cnidaria.policies.requestTimeoutMs: invalid value: integer `0`, expected a nonzero u64",
+                "11:7: error: cnidaria.policies.requestTimeoutMs: expected a whole number above 0, found 0",
             ]
         );
     }
@@ -344,11 +424,68 @@ mod tests {
         let found = shown("{\n\"cnidaria\": {\n\"policies\": {\"cache\":\"/c\"}}}");
         assert_eq!(
             found,
-            ["3:1: error: cnidaria.policies: missing field `modules`"]
+            ["3:1: error: cnidaria.policies: the key \"modules\" is missing"]
         );
         let found = shown("{\"multusConfigFile\":\"auto\"}");
         assert_eq!(found.len(), 1);
         assert!(found[0].contains("cniVersion: missing"), "{found:?}");
+    }
+
+    #[test]
+    fn values_are_named_in_the_words_of_json() {
+        for (own, expected) in [
+            ("null", "cnidaria: expected an object, found null"),
+            ("[]", "cnidaria: expected an object, found a list"),
+            (
+                r#"{"trace":[5]}"#,
+                "cnidaria.trace: expected an object, found a list",
+            ),
+            (
+                r#"{"threads":1.5}"#,
+                "cnidaria.threads: expected a whole number above 0, found 1.5",
+            ),
+            (
+                r#"{"threads":9999}"#,
+                "cnidaria.threads: expected at most 1024, found 9999",
+            ),
+            (
+                r#"{"podNetworkMetrics":"on"}"#,
+                "cnidaria.podNetworkMetrics: expected true or false, found a string",
+            ),
+            (
+                r#"{"policies":{"modules":"/p","required":"guard"}}"#,
+                "cnidaria.policies.required: expected a list, found a string",
+            ),
+        ] {
+            let found = shown(&format!("{{\n\"cnidaria\":{own}}}"));
+            assert!(found[0].ends_with(expected), "{found:?}");
+            assert!(found[0].starts_with("2:"), "{found:?}");
+            assert_eq!(found.len(), 1, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_is_not_missing_as_well() {
+        let found = shown(r#"{"cnidaria":{"policies":{"modules":7}}}"#);
+        assert_eq!(
+            found,
+            ["1:26: error: cnidaria.policies.modules: expected a path, found 7"]
+        );
+        let found = shown(r#"{"cniVersion":"1.0","multusConfigFile":"auto"}"#);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+
+    #[test]
+    fn warnings_have_the_line_of_their_key() {
+        let text = "{\n\"logLevel\":\"loud\",\n\"logOptions\":{\n\"maxSizes\":3},\n\"cniVersion\":\"9.9.9\",\n\
+                    \"socketDir\":\"/a\",\n\"socketDir\":\"/b\"}";
+        let found = shown(text);
+        let lines: Vec<&str> = found
+            .iter()
+            .filter_map(|one| one.split(':').next())
+            .collect();
+        assert_eq!(lines, ["2", "4", "5", "7"], "{found:?}");
+        assert!(found.iter().all(|one| one.contains("warning")), "{found:?}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Whether the directories that a configuration names exist where the daemon looks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use crate::conf_file::ConfFile;
 use crate::daemon::DaemonConfig;
 use crate::mistakes::{Mistake, place};
 
@@ -44,10 +45,12 @@ pub fn find(text: &[u8], config: &DaemonConfig) -> Vec<Mistake> {
     if let Some(root) = &config.chroot_dir {
         require(&["chrootDir"], root, "");
     }
-    if let crate::conf_file::ConfFile::Generated(generated) = &config.conf_file {
+    if let ConfFile::Generated(generated) = &config.conf_file {
         require(&["multusAutoconfigDir"], &generated.primary_dir, "");
         require(&["cniConfigDir"], &generated.target_dir, "");
     }
+    found.extend(files(&text, config));
+    found.extend(relative(&text, config));
     if config.own.policies.is_none() && has_policies(Path::new(USUAL_MODULES)) {
         found.push(Mistake {
             line: 1,
@@ -58,6 +61,74 @@ pub fn find(text: &[u8], config: &DaemonConfig) -> Vec<Mistake> {
         });
     }
     found
+}
+
+/// Files of the runtime's confs that are not there.
+fn files(text: &str, config: &DaemonConfig) -> Option<Mistake> {
+    let (key, path) = match &config.conf_file {
+        ConfFile::Copied { from, .. } => ("multusConfigFile", from.clone()),
+        ConfFile::Generated(generated) => {
+            let primary = generated.primary.as_ref()?;
+            ("multusMasterCNI", generated.primary_dir.join(primary))
+        }
+        ConfFile::Absent => return None,
+    };
+    let is_copied = matches!(config.conf_file, ConfFile::Copied { .. });
+    let hint = match is_copied && path.parent().is_none_or(|dir| dir.as_os_str().is_empty()) {
+        true => "; \"auto\" generates the conf from the primary network's",
+        false => "",
+    };
+    let (line, column) = place(text, &[key.to_owned()]);
+    (!path.is_file()).then(|| Mistake {
+        line,
+        column,
+        key: key.to_owned(),
+        problem: format!("{} does not exist{hint}", path.display()),
+        // The daemon waits for the primary network's conf, but not for one that it copies.
+        is_error: is_copied,
+    })
+}
+
+/// Paths that depend on the daemon's working directory.
+fn relative(text: &str, config: &DaemonConfig) -> Vec<Mistake> {
+    let own = &config.own;
+    let collect = own.collect.as_ref();
+    let policies = own.policies.as_ref();
+    let paths = [
+        ("socketDir", Some(&config.socket_dir)),
+        ("cniDir", Some(&config.cni_dir)),
+        ("chrootDir", config.chroot_dir.as_ref()),
+        ("logFile", config.logging.file.as_ref()),
+        ("cnidaria.manifests", own.manifests.as_ref()),
+        ("cnidaria.statusDir", own.status_dir.as_ref()),
+        ("cnidaria.delegateCgroup", own.delegate_cgroup.as_ref()),
+        ("cnidaria.deviceInfoDir", Some(&own.device_info_dir)),
+        (
+            "cnidaria.collect.runtimeSocket",
+            collect.map(|one| &one.runtime_socket),
+        ),
+        (
+            "cnidaria.policies.modules",
+            policies.map(|one| &one.modules),
+        ),
+        ("cnidaria.policies.cache", policies.map(|one| &one.cache)),
+        ("cnidaria.policies.state", policies.map(|one| &one.state)),
+    ];
+    let relative = paths
+        .into_iter()
+        .filter_map(|(key, path)| Some((key, path.filter(|path| path.is_relative())?)));
+    let mistake = |(key, path): (&str, &PathBuf)| {
+        let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let (line, column) = place(text, &parts);
+        Mistake {
+            line,
+            column,
+            key: key.to_owned(),
+            problem: format!("{} is not an absolute path", path.display()),
+            is_error: false,
+        }
+    };
+    relative.map(mistake).collect()
 }
 
 fn has_policies(dir: &Path) -> bool {
@@ -86,6 +157,39 @@ mod tests {
         let expected =
             format!("3:1: error: cnidaria.policies.modules: {there}/nope is not a directory");
         assert!(found[0].to_string().starts_with(&expected), "{}", found[0]);
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let config = DaemonConfig::parse(text.as_bytes()).unwrap();
+        let found = find(text.as_bytes(), &config).into_iter();
+        found.map(|one| one.to_string()).collect()
+    }
+
+    #[test]
+    fn files_and_relative_paths_are_looked_at() {
+        let found = problems("{\n\"multusConfigFile\":\"atuo\",\n\"socketDir\":\"run\"}");
+        assert!(
+            found[0].starts_with("2:1: error: multusConfigFile: atuo does not"),
+            "{found:?}"
+        );
+        assert!(found[0].contains("\"auto\""), "{found:?}");
+        assert_eq!(
+            found[1],
+            "3:1: warning: socketDir: run is not an absolute path"
+        );
+        let found = problems(r#"{"cnidaria":{"collect":{"runtimeSocket":"c.sock"}}}"#);
+        assert_eq!(
+            found,
+            ["1:25: warning: cnidaria.collect.runtimeSocket: c.sock is not an absolute path"]
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().display();
+        let found = problems(&format!(
+            r#"{{"multusConfigFile":"auto","cniVersion":"1.0.0","multusAutoconfigDir":"{dir}",
+                "cniConfigDir":"{dir}","multusMasterCNI":"10-gone.conf"}}"#
+        ));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("warning: multusMasterCNI: "), "{found:?}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //! it does not, a span costs a comparison.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::Future;
+use std::str::FromStr;
 
 use futures_util::FutureExt as _;
 use futures_util::future::Inspect;
@@ -11,7 +13,8 @@ use tracing::field::Empty;
 use tracing::instrument::{Instrument, Instrumented};
 use tracing::{Span, info_span};
 
-use crate::domain::trace_parent::{TraceId, TraceParent, VARIABLE};
+use crate::domain::trace_parent::{self, TraceId, TraceParent};
+use crate::domain::trace_state::{self, TraceState};
 use crate::report;
 
 /// Target of all spans that make up a trace, also in libcni and the policy engine.
@@ -28,16 +31,11 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Begins the trace of a request with this environment. Ignores a malformed `TRACEPARENT`.
+    /// Begins the trace of a request with this environment. Ignores a malformed `TRACEPARENT`, and a
+    /// `TRACESTATE` that is malformed or has no parent.
     pub fn begin(env: &BTreeMap<String, String>) -> Self {
-        let given = env.get(VARIABLE).filter(|text| !text.is_empty());
-        let parent = given.and_then(|text| {
-            let parsed = text.parse::<TraceParent>();
-            let parsed = parsed.inspect_err(|error| {
-                tracing::debug!(%error, "ignoring the request's malformed TRACEPARENT");
-            });
-            parsed.ok()
-        });
+        let parent = parsed::<TraceParent>(env, trace_parent::VARIABLE);
+        let state = parent.and_then(|_| parsed::<TraceState>(env, trace_state::VARIABLE));
         let id = parent.map_or_else(TraceId::new, |parent| parent.trace);
         let span = info_span!(
             target: TARGET,
@@ -45,6 +43,7 @@ impl Trace {
             REQUEST,
             id = %id,
             parent = parent.map(tracing::field::display),
+            state = state.as_ref().map(TraceState::as_str),
             verb = Empty,
             pod = Empty,
             container = Empty,
@@ -79,6 +78,15 @@ impl Trace {
         }
         self.span.record("outcome", outcome);
     }
+}
+
+/// A variable's value, if it is set and well-formed.
+fn parsed<T: FromStr<Err: Display>>(env: &BTreeMap<String, String>, variable: &str) -> Option<T> {
+    let text = env.get(variable).filter(|text| !text.is_empty())?;
+    let parsed = text.parse().inspect_err(|error| {
+        tracing::debug!(%error, "ignoring the request's malformed {variable}");
+    });
+    parsed.ok()
 }
 
 /// A stage that may fail.

@@ -180,6 +180,15 @@ pub(crate) fn record(body: &[u8]) -> Result<admin::Record, CniError> {
         .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))
 }
 
+/// Parses a change of the log's levels.
+///
+/// # Errors
+/// The body is not a [`shim_api::log::LogChange`].
+pub(crate) fn log_change(body: &[u8]) -> Result<shim_api::log::LogChange, CniError> {
+    serde_json::from_slice(body)
+        .map_err(|error| CniError::new(code::DECODING_FAILURE, error.to_string()))
+}
+
 /// The error if the configuration has no recording.
 pub(crate) fn not_configured() -> CniError {
     let message = "the daemon records nothing: its configuration has no cnidaria.policies.record";

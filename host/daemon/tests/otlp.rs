@@ -123,10 +123,9 @@ async fn a_collector_gets_the_spans_of_requests() {
         .handle(&body_within("ADD", "b", NOT_SAMPLED))
         .await
         .unwrap();
-    pipeline
-        .handle(&body_within("ADD", "a", PARENT))
-        .await
-        .unwrap();
+    let mut request = shim_api::Request::parse(&body_within("ADD", "a", PARENT)).unwrap();
+    request.env.insert("TRACESTATE".into(), "congo=t61".into());
+    pipeline.handle(&request.to_json()).await.unwrap();
     let received = requests.recv().await.unwrap();
     let resource = &received.resource_spans[0];
     let about = &resource.resource.as_ref().unwrap().attributes;
@@ -144,6 +143,7 @@ async fn a_collector_gets_the_spans_of_requests() {
             .iter()
             .all(|span| hex(&span.trace_id) == PARENT[3..35])
     );
+    assert!(spans.iter().all(|span| span.trace_state == "congo=t61"));
     let root = spans.iter().find(|span| span.name == "ADD").unwrap();
     assert_eq!(hex(&root.parent_span_id), PARENT[36..52]);
     assert_eq!(text(&root.attributes, "k8s.pod.name"), "a");

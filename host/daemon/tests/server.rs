@@ -64,6 +64,14 @@ impl Handler for Faulty {
         Vec::new()
     }
 
+    fn log_levels(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn set_log_levels(&self, _: &[u8]) -> (StatusCode, Vec<u8>) {
+        panic!("a fault");
+    }
+
     async fn leave(&self) -> (StatusCode, Vec<u8>) {
         panic!("a fault");
     }
@@ -89,6 +97,7 @@ async fn a_request_that_panics_gets_a_cni_error() {
         endpoint::DELEGATE,
         endpoint::FORGET,
         endpoint::RELEASE,
+        endpoint::LOG,
         endpoint::LEAVE,
     ] {
         let path = path.clone();

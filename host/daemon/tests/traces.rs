@@ -42,7 +42,8 @@ fn plugins() -> tempfile::TempDir {
     let path = dir.path().join("t");
     let script = format!(
         "#!/bin/sh\nconf=$(cat)\nname=$(echo \"$conf\" | sed 's/.*\"name\":\"\\([a-z]*\\)\".*/\\1/')\n\
-         echo \"${{TRACEPARENT-none}}\" >{}/$name.$CNI_COMMAND\n\
+         echo \"${{TRACEPARENT-none}}\" >{0}/$name.$CNI_COMMAND\n\
+         echo \"${{TRACESTATE-none}}\" >{0}/$name.$CNI_COMMAND.state\n\
          echo '{{\"cniVersion\":\"1.0.0\"}}'\n",
         dir.path().display()
     );
@@ -55,6 +56,12 @@ fn plugins() -> tempfile::TempDir {
 fn given(dir: &Path, network: &str, command: &str) -> TraceParent {
     let text = fs::read_to_string(dir.join(format!("{network}.{command}"))).unwrap();
     text.trim().parse().unwrap()
+}
+
+/// The tracing systems' entries that a delegate of the default network got on ADD.
+fn state_given(dir: &Path) -> String {
+    let text = fs::read_to_string(dir.join("default.ADD.state")).unwrap();
+    text.trim_end().to_owned()
 }
 
 fn by_id<'a>(trace: &'a Trace, id: &str) -> &'a Span {
@@ -192,6 +199,47 @@ async fn malformed_contexts_are_ignored() {
         assert_eq!(context.trace.to_string(), trace.id);
         assert!(!context.is_sampled, "it is not exported");
     }
+}
+
+#[tokio::test]
+async fn delegates_get_the_runtimes_trace_state() {
+    let (_ring, _traced) = traced(8, 1 << 20);
+    let (world, dir) = (World::new(), plugins());
+    let pipeline = world.pipeline_executing(dir.path());
+    for (at, (parent, state, expected)) in [
+        (PARENT, "congo=t61, rojo=00f0", "congo=t61,rojo=00f0"),
+        (PARENT, "not a state", "none"),
+        (PARENT, "", "none"),
+        // It says nothing about the daemon's own trace.
+        ("", "congo=t61", "none"),
+        ("x", "congo=t61", "none"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let pod = format!("p{at}");
+        world.pod(&pod, "");
+        let body = body_within("ADD", &pod, parent);
+        let mut request = shim_api::Request::parse(&body).unwrap();
+        request.env.insert("TRACESTATE".into(), state.into());
+        pipeline.handle(&request.to_json()).await.unwrap();
+        assert_eq!(state_given(dir.path()), expected, "{parent} {state}");
+    }
+}
+
+#[tokio::test]
+async fn a_trace_state_of_the_greatest_length_is_kept() {
+    let (_ring, _traced) = traced(8, 1 << 20);
+    let (world, dir) = (World::new(), plugins());
+    world.pod("a", "");
+    let pipeline = world.pipeline_executing(dir.path());
+    let state = format!("a={},b={}", "x".repeat(253), "y".repeat(254));
+    assert_eq!(state.len(), 512);
+    let body = body_within("ADD", "a", PARENT);
+    let mut request = shim_api::Request::parse(&body).unwrap();
+    request.env.insert("TRACESTATE".into(), state.clone());
+    pipeline.handle(&request.to_json()).await.unwrap();
+    assert_eq!(state_given(dir.path()), state);
 }
 
 #[tokio::test]

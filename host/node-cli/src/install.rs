@@ -48,8 +48,11 @@ pub fn install(args: &InstallArgs) -> Result<Output, Box<dyn Error>> {
     let bytes = modules.iter().map(|module| module.content.len());
     let bytes = bytes.sum::<usize>() + SHIM_NAMES.len() * shim.len();
     let mut problems = unfit(&args.bin_dir, true, bytes);
+    problems.extend(unreadable(&args.bin_dir, SHIM_NAMES));
     if let Some(dir) = &args.policies_dir {
         problems.extend(unfit(dir, false, bytes));
+        let names = modules.iter().map(|module| module.name.as_str());
+        problems.extend(unreadable(dir, names));
     }
     if !problems.is_empty() {
         let text = problems.iter().map(|problem| format!("{problem}\n"));
@@ -151,6 +154,15 @@ fn unfit(dir: &Path, must_run: bool, bytes: usize) -> Vec<String> {
     problems
 }
 
+/// Why files of an earlier installation or of another program cannot be replaced in a directory.
+fn unreadable<'a>(dir: &Path, names: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    if !dir.is_dir() {
+        return None;
+    }
+    let error = Installation::in_dir(dir).check(names).err()?;
+    Some(cnidaria_core::report::chain(&error))
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -203,5 +215,22 @@ mod tests {
             "{}",
             output.text
         );
+    }
+
+    #[test]
+    fn a_check_finds_what_cannot_be_replaced() {
+        for (name, expected) in [
+            ("multus-shim/x", "not a regular file"),
+            (".cnidaria-installed.json", "if it is damaged, remove"),
+        ] {
+            let (_dir, mut args) = rig();
+            let file = args.bin_dir.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "{").unwrap();
+            args.pre = true;
+            let output = install(&args).unwrap();
+            assert_eq!(output.code, UNFIT);
+            assert!(output.text.contains(expected), "{}", output.text);
+        }
     }
 }

@@ -49,6 +49,10 @@ pub const TRACES: &str = "/v1/traces";
 /// `GET`: the metrics, as on the port for Prometheus.
 pub const METRICS: &str = "/v1/metrics";
 
+/// `GET`: [`crate::log::LogLevels`]. `POST`: [`crate::log::LogChange`]; responds with the changed levels
+/// or, with [`crate::response::STATUS_FAILED`], a CNI error.
+pub const LOG: &str = "/v1/log";
+
 /// `POST`: the daemon prepares to be uninstalled and responds with [`crate::admin::Left`]. It removes
 /// the runtime's conf and writes it no more, stops shims from recording DELs, carries out those that
 /// are recorded, and undoes what belongs to pods that are gone. Can be repeated; ends with the

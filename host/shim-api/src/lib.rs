@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod exchange;
 pub mod explain;
 pub mod http;
+pub mod log;
 mod object;
 pub mod peer_credentials;
 pub mod request;

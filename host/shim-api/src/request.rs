@@ -29,7 +29,7 @@ pub const MAX_BODY_BYTES: usize = 16 << 20;
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Request {
     /// Environment with `CNI_COMMAND` and others. Multus' shim sends its whole environment, ours
-    /// only `CNI_*` and `TRACEPARENT`. Receivers must use nothing else.
+    /// only `CNI_*`, `TRACEPARENT` and `TRACESTATE`. Receivers must use nothing else.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The configuration exactly as on standard input; base64 in JSON. Empty if there was none.

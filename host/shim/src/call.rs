@@ -18,10 +18,9 @@ use crate::netns::OWN as OWN_NETNS;
 /// Prefix of the variables that are read and forwarded.
 const PREFIX: &str = "CNI_";
 
-/// The context of the runtime's trace, forwarded too.
-const TRACE_CONTEXT: &str = "TRACEPARENT";
-/// Any version of it that may be of use is shorter.
-const MAX_TRACE_CONTEXT: usize = 256;
+/// The context of the runtime's trace, forwarded too, and how long each variable may be: any version
+/// that may be of use is shorter.
+const TRACE_CONTEXT: [(&str, usize); 2] = [("TRACEPARENT", 256), ("TRACESTATE", 4096)];
 
 /// How long VERSION waits for its input, and how much of it is read.
 const VERSION_PATIENCE: Timespec = Timespec {
@@ -54,8 +53,8 @@ pub(crate) enum Error {
 pub(crate) struct Environment {
     variables: BTreeMap<String, String>,
     not_utf8: Vec<String>,
-    /// `TRACEPARENT`, as it is: the daemon ignores a malformed one.
-    trace_context: Option<String>,
+    /// [`TRACE_CONTEXT`], as it is: the daemon ignores what is malformed.
+    trace_context: Vec<(String, String)>,
 }
 
 impl Environment {
@@ -67,13 +66,15 @@ impl Environment {
         let mut environment = Self {
             variables: BTreeMap::new(),
             not_utf8: Vec::new(),
-            trace_context: None,
+            trace_context: Vec::new(),
         };
         for (name, value) in variables {
-            if name == TRACE_CONTEXT {
+            let mut context = TRACE_CONTEXT.iter();
+            if let Some((name, limit)) = context.find(|(known, _)| name == *known) {
                 let value = value.into_string().ok();
-                environment.trace_context =
-                    value.filter(|value| !value.is_empty() && value.len() <= MAX_TRACE_CONTEXT);
+                let value = value.filter(|value| !value.is_empty() && value.len() <= *limit);
+                let context = value.map(|value| ((*name).to_owned(), value));
+                environment.trace_context.extend(context);
                 continue;
             }
             if !name.as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
@@ -113,8 +114,7 @@ impl Environment {
     /// The request that forwards the call.
     pub(crate) fn to_request(&self, config: Vec<u8>) -> Request {
         let mut env = self.variables.clone();
-        let context = self.trace_context.clone();
-        env.extend(context.map(|context| (TRACE_CONTEXT.to_owned(), context)));
+        env.extend(self.trace_context.iter().cloned());
         Request {
             env,
             config,

@@ -267,3 +267,26 @@ fn hung_orphaned_delegate_is_killed() {
         only_the_wire_is_left(node, &pod);
     });
 }
+
+#[test]
+fn the_log_level_changes_at_run_time() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.config["logLevel"] = json!("warning");
+        node.start_daemon().unwrap();
+        let is_logged = |node: &Node, name: &str| {
+            let sandbox = node.add_pod(Pod::new("default", name)).unwrap();
+            node.succeed("ADD", &sandbox);
+            node.log().contains(name)
+        };
+        assert!(!is_logged(node, "first-pod"));
+        node.command_line(&["log", "warning,cnidaria_core=verbose"])
+            .unwrap();
+        assert!(is_logged(node, "second-pod"), "{}", node.log());
+        node.command_line(&["log", "--reset"]).unwrap();
+        assert!(!is_logged(node, "third-pod"), "{}", node.log());
+        node.command_line(&["log", "loud"]).unwrap_err();
+        assert_eq!(node.command_line(&["log"]).unwrap(), "warning\n");
+        assert!(node.log().contains("levels were changed"));
+    });
+}

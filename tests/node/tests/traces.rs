@@ -20,7 +20,7 @@ fn add_witness(node: &mut Node) {
     let file = node.path("context");
     let directory = node.plugins();
     let plugin = format!(
-        "#!/bin/sh\ncat >/dev/null\necho \"$TRACEPARENT\" >{}\n\
+        "#!/bin/sh\ncat >/dev/null\necho \"$TRACEPARENT $TRACESTATE\" >{}\n\
          [ $CNI_COMMAND = DEL ] || echo '{{\"cniVersion\":\"1.0.0\"}}'\n",
         file.display()
     );
@@ -51,14 +51,17 @@ fn one_trace_reaches_policies_and_plugins() {
         let pod = Pod::new("default", "a").networks("witness");
         let sandbox = node.add_pod(pod).unwrap();
         let add = node.call("ADD", &sandbox).unwrap();
-        let added = add.with("TRACEPARENT", CONTEXT).make().unwrap();
+        let add = add.with("TRACEPARENT", CONTEXT);
+        let added = add.with("TRACESTATE", "congo=t61").make().unwrap();
         assert!(added.succeeded(), "{added:?}");
 
         let trace = trace(node, "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(trace["parentSpanId"], "00f067aa0ba902b7");
         let spans = trace["spans"].as_array().unwrap();
         let context = fs::read_to_string(node.path("context")).unwrap();
-        let parts: Vec<&str> = context.trim().split('-').collect();
+        let (context, state) = context.trim().split_once(' ').unwrap();
+        assert_eq!(state, "congo=t61");
+        let parts: Vec<&str> = context.split('-').collect();
         assert_eq!(parts[1], trace["id"]);
         let delegate = spans.iter().find(|span| span["id"] == parts[2]).unwrap();
         assert_eq!(delegate["name"], "delegate");
@@ -96,7 +99,7 @@ fn traces_can_be_turned_off() {
         let add = node.call("ADD", &sandbox).unwrap();
         let added = add.with("TRACEPARENT", CONTEXT).make().unwrap();
         assert!(added.succeeded(), "{added:?}");
-        assert_eq!(fs::read_to_string(node.path("context")).unwrap(), "\n");
+        assert_eq!(fs::read_to_string(node.path("context")).unwrap(), " \n");
         let error = node.command_line(&["trace"]).unwrap_err();
         assert!(error.to_string().contains("traces no requests"), "{error}");
     });

@@ -232,3 +232,41 @@ fn force_removes_the_shim_and_keeps_the_ledger() {
         assert!(!inspect::files(&node.path("ledger")).unwrap().is_empty());
     });
 }
+
+/// In the daemon's container, modules are mounted read-only, and the node's root directory besides.
+#[test]
+fn modules_mounted_read_only_are_removed() {
+    on_a_private_node(|node| {
+        prepare(node);
+        let at = |name: &str| node.path(name).display().to_string();
+        let shim = node.binaries().shim().unwrap().display().to_string();
+        node.write("shipped/a.wasm", "a module").unwrap();
+        let module = node.write("modules/mine.wasm", "another").unwrap();
+        let dirs = ["--bin-dir", &at("plugins"), "--policies-dir"];
+        let from = ["--shim", &shim, "--modules", &at("shipped")];
+        let install = [&["install"], &dirs[..], &[&at("modules")], &from].concat();
+        assert!(cnidaria(node, &install).status.success());
+        assert!(node.path("modules/a.wasm").exists());
+
+        let (seen, root) = (at("seen"), at("hostroot"));
+        for dir in [seen.clone(), format!("{root}{seen}")] {
+            fs::create_dir_all(&dir).unwrap();
+            run("mount", &["--bind", &at("modules"), &dir]).unwrap();
+        }
+        run("mount", &["-o", "remount,bind,ro", &seen]).unwrap();
+        let uninstall = |config: &serde_json::Value| {
+            let config = node.write("daemon-config.json", config.to_string());
+            let config = config.unwrap().display().to_string();
+            let config = ["uninstall", "--config", &config];
+            cnidaria(node, &[&config, &dirs[..], &[&seen]].concat())
+        };
+        let without = uninstall(&node.config);
+        assert!(without.status.success());
+        assert!(String::from_utf8_lossy(&without.stdout).contains("mounted read-only"));
+        let mut config = node.config.clone();
+        config["chrootDir"] = json!(root);
+        assert!(uninstall(&config).status.success());
+        assert!(!node.path("modules/a.wasm").exists());
+        assert!(module.exists(), "an operator's own");
+    });
+}

@@ -4,6 +4,7 @@
 
 mod attachments;
 mod bundle;
+mod log;
 mod node;
 mod policy;
 mod trace;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use cni_types::json::RawObject;
-use serde::Deserialize;
-
 use super::value;
+use crate::domain::members::similar;
+use cni_types::json::RawObject;
+
+/// The key with the options of the log file.
+const OPTIONS: &str = "logOptions";
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,6 +23,31 @@ pub enum LogLevel {
     Verbose,
     /// Everything.
     Debug,
+}
+
+impl LogLevel {
+    /// The level of this name, in any case.
+    pub fn parse(name: &str) -> Option<Self> {
+        Some(match name.to_ascii_lowercase().as_str() {
+            "panic" => Self::Panic,
+            "error" => Self::Error,
+            "warning" | "warn" => Self::Warning,
+            "verbose" | "info" => Self::Verbose,
+            "debug" => Self::Debug,
+            _ => return None,
+        })
+    }
+
+    /// The level's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Panic => "panic",
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Verbose => "verbose",
+            Self::Debug => "debug",
+        }
+    }
 }
 
 /// Where the log goes.
@@ -50,8 +77,7 @@ pub struct Rotation {
 }
 
 /// Multus' `logOptions`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Default)]
 struct Options {
     max_size: Option<u32>,
     max_age: Option<u32>,
@@ -70,12 +96,7 @@ impl Logging {
     /// # Errors
     /// [`value::Error`] names the key and the value.
     pub fn parse(keys: &RawObject, warnings: &mut Vec<String>) -> Result<Self, value::Error> {
-        let options: Options = value::optional(
-            keys,
-            "logOptions",
-            "an object with maxAge, maxSize, maxBackups and compress",
-        )?
-        .unwrap_or_default();
+        let options = Options::parse(keys, warnings)?;
         Ok(Self {
             level: level(keys, warnings)?,
             to_stderr: value::optional(keys, "logToStderr", "true or false")?.unwrap_or(true),
@@ -83,6 +104,50 @@ impl Logging {
                 .filter(|path| !path.as_os_str().is_empty()),
             rotation: options.into(),
         })
+    }
+}
+
+impl Options {
+    fn parse(keys: &RawObject, warnings: &mut Vec<String>) -> Result<Self, value::Error> {
+        const KNOWN: [&str; 4] = ["maxSize", "maxAge", "maxBackups", "compress"];
+        let given: Option<RawObject> = value::optional(
+            keys,
+            OPTIONS,
+            "an object with maxAge, maxSize, maxBackups and compress",
+        )?;
+        let mut known = RawObject::new();
+        for (name, value) in given.iter().flat_map(RawObject::iter) {
+            // Go's decoder takes any case.
+            match KNOWN.iter().find(|known| known.eq_ignore_ascii_case(name)) {
+                Some(name) => known.set_raw(name, value.to_owned()),
+                None => {
+                    let meant = similar(&KNOWN, name);
+                    let meant = meant.map(|meant| format!("; did you mean {meant:?}?"));
+                    let meant = meant.unwrap_or_default();
+                    warnings.push(format!("{OPTIONS}.{name}: the key is unknown{meant}"));
+                }
+            }
+        }
+        let number = |name| {
+            let number = value::optional::<u32>(&known, name, "a whole number");
+            number.map_err(|error| below_options(&error))
+        };
+        let compress = value::optional(&known, "compress", "true or false");
+        Ok(Self {
+            max_size: number("maxSize")?,
+            max_age: number("maxAge")?,
+            max_backups: number("maxBackups")?,
+            compress: compress.map_err(|error| below_options(&error))?,
+        })
+    }
+}
+
+/// The error with the whole path of its key.
+fn below_options(error: &value::Error) -> value::Error {
+    value::Error {
+        key: format!("{OPTIONS}.{}", error.key),
+        expected: error.expected,
+        found: error.found.clone(),
     }
 }
 
@@ -103,20 +168,16 @@ fn level(keys: &RawObject, warnings: &mut Vec<String>) -> Result<LogLevel, value
     let Some(level) = value::optional::<String>(keys, "logLevel", "a log level")? else {
         return Ok(LogLevel::default());
     };
-    Ok(match level.to_ascii_lowercase().as_str() {
-        "panic" => LogLevel::Panic,
-        "error" => LogLevel::Error,
-        "" | "warning" | "warn" => LogLevel::Warning,
-        "verbose" | "info" => LogLevel::Verbose,
-        "debug" => LogLevel::Debug,
-        _ => {
-            let found = value::shorten(&level);
-            warnings.push(format!(
-                "logLevel: {found:?} is none of panic, error, warning, verbose and debug: warning is taken"
-            ));
-            LogLevel::default()
-        }
-    })
+    if level.is_empty() {
+        return Ok(LogLevel::default());
+    }
+    Ok(LogLevel::parse(&level).unwrap_or_else(|| {
+        let found = value::shorten(&level);
+        warnings.push(format!(
+            "logLevel: {found:?} is none of panic, error, warning, verbose and debug: warning is taken"
+        ));
+        LogLevel::default()
+    }))
 }
 
 #[cfg(test)]
@@ -167,7 +228,14 @@ mod tests {
     #[test]
     fn a_wrong_value_is_named() {
         for (text, key) in [
-            (r#"{"logOptions":{"maxAge":"5"}}"#, "logOptions"),
+            (
+                r#"{"logOptions":{"maxAge":"5"}}"#,
+                "logOptions.maxAge: expected a whole number",
+            ),
+            (
+                r#"{"logOptions":{"compress":1}}"#,
+                "logOptions.compress: expected true",
+            ),
             (r#"{"logOptions":7}"#, "logOptions"),
             (r#"{"logLevel":7}"#, "logLevel"),
             (r#"{"logFile":[]}"#, "logFile"),
@@ -175,6 +243,21 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(key), "{error}");
         }
+    }
+
+    #[test]
+    fn options_are_read_in_any_case() {
+        let mut warnings = Vec::new();
+        let keys = r#"{"logOptions":{"maxage":0,"MaxSize":1,"maxBackup":7}}"#;
+        let logging = Logging::parse(&RawObject::parse(keys).unwrap(), &mut warnings).unwrap();
+        assert_eq!(
+            (logging.rotation.max_age_days, logging.rotation.max_bytes),
+            (0, 1 << 20)
+        );
+        assert_eq!(
+            warnings,
+            [r#"logOptions.maxBackup: the key is unknown; did you mean "maxBackups"?"#]
+        );
     }
 
     #[test]

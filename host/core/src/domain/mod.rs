@@ -23,3 +23,4 @@ pub mod selection;
 pub mod shared_conf;
 pub mod shim;
 pub mod trace_parent;
+pub mod trace_state;

@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use super::{App, policies};
 use crate::admin;
 use crate::explain;
+use crate::log::LEVELS;
 use crate::response;
 use crate::server::Handler;
 
@@ -102,6 +103,23 @@ impl Handler for App {
 
     async fn metrics(&self) -> Vec<u8> {
         self.metrics_text().await.into_bytes()
+    }
+
+    fn log_levels(&self) -> Vec<u8> {
+        serde_json::to_vec(&LEVELS.shown()).unwrap_or_default()
+    }
+
+    fn set_log_levels(&self, body: &[u8]) -> (StatusCode, Vec<u8>) {
+        let change = match admin::log_change(body) {
+            Ok(change) => change,
+            Err(error) => return response::refused(&error),
+        };
+        if let Err(error) = LEVELS.change(&change) {
+            return response::refused(&CniError::new(code::INVALID_CONFIG, error.to_string()));
+        }
+        let shown = LEVELS.shown();
+        tracing::warn!(level = shown.level, modules = ?shown.modules, "the log's levels were changed");
+        (StatusCode::OK, self.log_levels())
     }
 
     async fn leave(&self) -> (StatusCode, Vec<u8>) {

@@ -1,5 +1,6 @@
 //! The daemon's log: lines on standard error, in a file, or both.
 
+mod levels;
 mod prompt;
 mod rotating;
 
@@ -12,20 +13,17 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::trace::Collector;
-use cnidaria_core::conf::logging::{LogLevel, Logging};
+use cnidaria_core::conf::logging::Logging;
 use config::own::LogFormat;
+pub(crate) use levels::LEVELS;
+use levels::Logged;
 use prompt::PromptWriter;
 use rotating::RotatingFile;
 
 /// Starts logging, and the collection of traces if there is a collector. Called once, before the first
 /// log line. A file that cannot be opened is reported and ignored, since no pod depends on it.
 pub fn start(logging: &Logging, format: LogFormat, collector: Option<Collector>) {
-    let level = match logging.level {
-        LogLevel::Panic | LogLevel::Error => Level::ERROR,
-        LogLevel::Warning => Level::WARN,
-        LogLevel::Verbose => Level::INFO,
-        LogLevel::Debug => Level::DEBUG,
-    };
+    LEVELS.configure(logging.level);
     let (file, problem) = open(logging);
     // Without a file, log to standard error anyway.
     let stderr = logging.to_stderr || problem.is_some();
@@ -37,15 +35,10 @@ pub fn start(logging: &Logging, format: LogFormat, collector: Option<Collector>)
         LogFormat::Text => lines.with_ansi(ansi).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    // Lines do not repeat what the spans of traces have.
-    let logged = filter_fn(move |line| {
-        *line.level() <= level && !quotes_answers(line) && !Collector::collects(line)
-    });
-    let logged = logged.with_max_level_hint(LevelFilter::from_level(level));
     let traced = filter_fn(Collector::collects).with_max_level_hint(LevelFilter::INFO);
     let collector = collector.map(|collector| collector.with_filter(traced));
     tracing_subscriber::registry()
-        .with(lines.with_filter(logged))
+        .with(lines.with_filter(Logged(&LEVELS)))
         .with(collector)
         .init();
     if let Some(error) = problem {

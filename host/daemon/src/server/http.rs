@@ -40,6 +40,10 @@ pub trait Handler: Send + Sync {
     fn traces(&self) -> (StatusCode, Vec<u8>);
     /// Answers `GET /v1/metrics` with the text for Prometheus.
     async fn metrics(&self) -> Vec<u8>;
+    /// Answers `GET /v1/log` with JSON.
+    fn log_levels(&self) -> Vec<u8>;
+    /// Answers `POST /v1/log` with status and JSON.
+    fn set_log_levels(&self, body: &[u8]) -> (StatusCode, Vec<u8>);
     /// Answers `POST /v1/leave` with status and JSON.
     async fn leave(&self) -> (StatusCode, Vec<u8>);
 }
@@ -83,6 +87,7 @@ fn known_path(request: &Request<Incoming>) -> &'static str {
         endpoint::RECORD,
         endpoint::TRACES,
         endpoint::METRICS,
+        endpoint::LOG,
         endpoint::LEAVE,
     ]
     .into_iter()
@@ -109,6 +114,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::RELEASE
         | endpoint::EXPLAIN
         | endpoint::RECORD
+        | endpoint::LOG
         | endpoint::LEAVE
             if method == Method::POST =>
         {
@@ -123,6 +129,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                         endpoint::FORGET => handler.forget(body).await,
                         endpoint::EXPLAIN => handler.explain(body).await,
                         endpoint::RECORD => handler.record(body).await,
+                        endpoint::LOG => handler.set_log_levels(&body),
                         endpoint::LEAVE => handler.leave().await,
                         _ => handler.release(body).await,
                     }
@@ -141,6 +148,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         endpoint::ATTACHMENTS if method == Method::GET => handler.attachments().await,
         endpoint::TRACES if method == Method::GET => handler.traces(),
         endpoint::METRICS if method == Method::GET => (StatusCode::OK, handler.metrics().await),
+        endpoint::LOG if method == Method::GET => (StatusCode::OK, handler.log_levels()),
         endpoint::CNI
         | endpoint::DELEGATE
         | endpoint::HEALTHZ
@@ -153,6 +161,7 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
         | endpoint::RECORD
         | endpoint::TRACES
         | endpoint::METRICS
+        | endpoint::LOG
         | endpoint::LEAVE => (StatusCode::METHOD_NOT_ALLOWED, Vec::new()),
         _ => (StatusCode::NOT_FOUND, Vec::new()),
     }

@@ -5,6 +5,7 @@ mod exposure;
 mod http;
 pub mod metrics;
 mod socket;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use http::Handler;
 pub use socket::{Error, Socket};
+use stream::Stream;
 
 /// Timeout for receiving a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -83,7 +85,7 @@ pub async fn run(serving: &mut Serving) {
             // Peers are on this node and have the same clock.
             .auto_date_header(false)
             .serve_connection(
-                TokioIo::new(stream),
+                TokioIo::new(Stream::new(stream)),
                 hyper::service::service_fn(move |request| {
                     http::answer(Arc::clone(&handler), request, by_delegate)
                 }),

@@ -17,6 +17,7 @@ use super::ring::Ring;
 /// Fields of a request's span that its trace has itself.
 const ID: &str = "id";
 const PARENT: &str = "parent";
+const STATE: &str = "state";
 
 /// Collects the spans of requests.
 #[derive(Debug)]
@@ -41,6 +42,11 @@ impl Node {
             span: self.trace.span_id(self.index),
             is_sampled: self.trace.is_sampled,
         }
+    }
+
+    /// What the runtime's tracing system says about the trace.
+    pub(super) fn state(&self) -> Option<&str> {
+        self.trace.trace_state.as_deref()
     }
 }
 
@@ -68,8 +74,9 @@ impl Collector {
         let id = TraceId::parse(&fields.take(ID)?).ok()?;
         let parent = fields.take(PARENT);
         let parent = parent.and_then(|text| text.parse::<TraceParent>().ok());
+        let state = fields.take(STATE);
         let is_exported = self.queue.is_some();
-        let trace = Record::new(id, parent, is_exported, self.ring.counter());
+        let trace = Record::new(id, (parent, state), is_exported, self.ring.counter());
         let trace = Arc::new(trace);
         self.ring.push(Arc::clone(&trace));
         Some(trace)

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use cnidaria_core::domain::trace_parent::VARIABLE;
+use cnidaria_core::domain::{trace_parent, trace_state};
 #[cfg(feature = "otlp")]
 use cnidaria_core::supervision;
 use config::trace::TraceConfig;
@@ -92,18 +92,24 @@ fn export(_: &str, _: usize, _: &str) -> Result<Exporting, String> {
     Err("this daemon was built without the feature otlp".to_owned())
 }
 
-/// `TRACEPARENT` for a process that is started in the current span; `None` outside of a request that
-/// is traced.
-pub(crate) fn context() -> Option<(OsString, OsString)> {
-    tracing::dispatcher::get_default(|dispatch| {
+/// `TRACEPARENT`, and the runtime's `TRACESTATE`, for a process that is started in the current span;
+/// nothing outside of a request that is traced.
+pub(crate) fn context() -> Vec<(OsString, OsString)> {
+    let found = tracing::dispatcher::get_default(|dispatch| {
         let registry = dispatch.downcast_ref::<Registry>()?;
         let current = dispatch.current_span();
         let span = registry.span(current.id()?)?;
         // Other crates may have spans of their own in between.
-        let parent = span.scope().find_map(|span| {
+        span.scope().find_map(|span| {
             let extensions = span.extensions();
-            extensions.get::<Node>().map(Node::as_parent)
-        });
-        Some((VARIABLE.into(), parent?.to_string().into()))
-    })
+            let node = extensions.get::<Node>()?;
+            Some((node.as_parent(), node.state().map(OsString::from)))
+        })
+    });
+    let Some((parent, state)) = found else {
+        return Vec::new();
+    };
+    let parent = (trace_parent::VARIABLE.into(), parent.to_string().into());
+    let state = state.map(|state| (trace_state::VARIABLE.into(), state));
+    [parent].into_iter().chain(state).collect()
 }

@@ -17,6 +17,8 @@ pub(crate) struct Record {
     pub(super) id: TraceId,
     /// The runtime's span.
     pub(super) parent: Option<TraceParent>,
+    /// The runtime's `tracestate`.
+    pub(super) trace_state: Option<String>,
     pub(super) is_sampled: bool,
     pub(super) began: SystemTime,
     begun: Instant,
@@ -47,27 +49,33 @@ pub(super) struct Span {
 }
 
 impl Record {
-    /// Begins a trace: below the runtime's span, if there is one. Traces without it are sampled if
-    /// `is_exported`.
+    /// Begins a trace: below the runtime's span with its state, if the runtime traces. Traces without
+    /// it are sampled if `is_exported`.
     #[expect(
         clippy::disallowed_methods,
         reason = "when a request began, as it is shown"
     )]
     pub(super) fn new(
         id: TraceId,
-        parent: Option<TraceParent>,
+        (parent, trace_state): (Option<TraceParent>, Option<String>),
         is_exported: bool,
         total: Arc<AtomicUsize>,
     ) -> Self {
+        let bytes = trace_state.as_ref().map_or(0, String::len);
+        total.fetch_add(bytes, Ordering::Relaxed);
         Self {
             id,
             parent,
+            trace_state,
             is_sampled: parent.map_or(is_exported, |parent| parent.is_sampled),
             began: SystemTime::now(),
             begun: Instant::now(),
             first: SpanId::new(),
             total,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                bytes,
+                ..State::default()
+            }),
         }
     }
 

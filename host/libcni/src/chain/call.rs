@@ -299,7 +299,8 @@ impl<'a> Call<'a> {
             path.push(directory);
         }
         let mut env = self.cni.env.clone();
-        env.extend(self.cni.trace_context.and_then(|context| context()));
+        let context = self.cni.trace_context.iter();
+        env.extend(context.flat_map(|context| context()));
         env.extend([
             ("CNI_COMMAND".into(), self.command.as_str().into()),
             ("CNI_CONTAINERID".into(), variables.container_id.into()),

@@ -51,8 +51,8 @@ pub struct Cni {
     trace_context: Option<TraceContext>,
 }
 
-/// Returns the variable for a plugin of the current span.
-type TraceContext = fn() -> Option<(OsString, OsString)>;
+/// Returns the variables for a plugin of the current span.
+type TraceContext = fn() -> Vec<(OsString, OsString)>;
 
 /// A failed call on a network.
 #[derive(Debug, thiserror::Error)]
@@ -179,10 +179,10 @@ impl Cni {
         self
     }
 
-    /// Sets a variable of each execution, computed within the execution's span: the context of a
+    /// Sets variables of each execution, computed within the execution's span: the context of a
     /// distributed trace.
     #[must_use]
-    pub fn with_trace_context(mut self, context: fn() -> Option<(OsString, OsString)>) -> Self {
+    pub fn with_trace_context(mut self, context: fn() -> Vec<(OsString, OsString)>) -> Self {
         self.trace_context = Some(context);
         self
     }

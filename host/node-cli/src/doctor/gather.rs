@@ -12,6 +12,7 @@ use files::Links;
 use shim_api::admin::{AttachmentList, PolicyList};
 use shim_api::endpoint;
 
+use super::addresses;
 use super::node::{Cluster, Daemon, Link, Node, Server};
 use crate::args::DoctorArgs;
 use crate::{daemon, socket};
@@ -97,6 +98,7 @@ pub(super) fn gather(args: &DoctorArgs, socket_dir: Option<&Path>) -> Result<Nod
         daemon: ask(&settings.socket_dir),
         cluster,
         links: links(Path::new("/sys/class/net")),
+        in_use: addresses::in_use,
         kernel: rustix::system::uname()
             .release()
             .to_string_lossy()

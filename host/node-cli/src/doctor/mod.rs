@@ -2,6 +2,7 @@
 //! [`Node`](node::Node), which is read once; the table of [`checks`] has their explanations, from
 //! which `docs/operations/doctor.md` is generated.
 
+mod addresses;
 mod checks;
 mod gather;
 mod node;

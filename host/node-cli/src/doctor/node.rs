@@ -1,6 +1,7 @@
 //! The state of a node that the checks judge: gathered once, or built by a test.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -32,6 +33,8 @@ pub(crate) struct Node {
     pub(crate) daemon: Daemon,
     pub(crate) cluster: Cluster,
     pub(crate) links: Vec<Link>,
+    /// Which addresses of a set an interface has, in any network namespace.
+    pub(crate) in_use: fn(&BTreeSet<IpAddr>) -> BTreeSet<IpAddr>,
     pub(crate) kernel: String,
     pub(crate) now: SystemTime,
 }

@@ -67,6 +67,19 @@ impl Installation {
         }
     }
 
+    /// Checks that the record and what has the names of new files can be read: [`Self::put`] needs
+    /// both.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub(crate) fn check<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        self.read()?;
+        for name in names {
+            self.content(&self.dir.join(name))?;
+        }
+        Ok(())
+    }
+
     /// Installs files, and keeps those of the same names that are not from an installation.
     /// `is_ours` recognises files of versions that wrote no record.
     ///
@@ -76,6 +89,8 @@ impl Installation {
         let mut record = self.read()?;
         if !self.dir.is_dir() {
             record.made_dir = true;
+            let above = self.dir.ancestors().skip(1);
+            record.made_parents = above.take_while(|dir| !dir.exists()).count();
             std::fs::create_dir_all(&self.dir).map_err(failed("create", &self.dir))?;
             self.write_record(&record)?;
         }
@@ -93,21 +108,23 @@ impl Installation {
     ) -> Result<(), Error> {
         let path = self.dir.join(&new.name);
         let mut item = record.take(&new.name);
+        let mut is_foreign = false;
         if let Some(found) = self.content(&path)? {
             let found_digest = digest(&found);
             let is_own = item.digests.contains(&found_digest);
-            let is_ours = is_own || item.digests.is_empty() && is_ours(&found);
-            if !is_ours {
-                self.keep(&path, &new.name)?;
-                item.replaces = true;
-            } else if !is_own {
-                item.digests.push(found_digest);
+            is_foreign = !is_own && !is_ours(&found);
+            item.replaces |= is_foreign;
+            if !is_own && !is_foreign {
+                item.begin(found_digest);
             }
         }
-        // The record goes first: a file in place is always known.
+        // The record goes first: a file that is in place, or kept, is always known.
         item.begin(digest(&new.content));
         record.set(item);
         self.write_record(record)?;
+        if is_foreign {
+            self.keep(&path, &new.name)?;
+        }
         let write = Replace::at(&path).mode(new.mode).durable();
         write.write(&new.content).map_err(failed("write", &path))
     }
@@ -153,8 +170,8 @@ impl Installation {
         unfinished.map(|file| file.path()).collect()
     }
 
-    /// Removes the installed files and the record, and puts back what was there before. Without a
-    /// record, removes the files `names` that `is_ours` recognises.
+    /// Removes the installed files and the record, and puts back what was there before. Files `names`
+    /// that `is_ours` recognises are removed even if the record does not know them.
     ///
     /// # Errors
     /// [`Error`]; can be repeated.
@@ -166,7 +183,7 @@ impl Installation {
         let record = self.read()?;
         let mut taken = Vec::new();
         for item in &record.items {
-            taken.push((self.dir.join(&item.name), self.take_one(item)?));
+            taken.push((self.dir.join(&item.name), self.take_one(item, is_ours)?));
         }
         for name in names {
             let path = self.dir.join(name);
@@ -181,17 +198,19 @@ impl Installation {
         self.sweep();
         remove(&self.dir.join(record::NAME))?;
         if record.made_dir {
-            // Fails if another program uses it meanwhile.
-            let _ = std::fs::remove_dir(&self.dir);
+            // Fails if another program uses one of them meanwhile.
+            for dir in self.dir.ancestors().take(1 + record.made_parents) {
+                let _ = std::fs::remove_dir(dir);
+            }
         }
         Ok(taken)
     }
 
-    fn take_one(&self, item: &Item) -> Result<Taken, Error> {
+    fn take_one(&self, item: &Item, is_ours: fn(&[u8]) -> bool) -> Result<Taken, Error> {
         let path = self.dir.join(&item.name);
         let kept = self.kept(&item.name);
         let is_own = match self.content(&path)? {
-            Some(found) => item.digests.contains(&digest(&found)),
+            Some(found) => item.digests.contains(&digest(&found)) || is_ours(&found),
             None => true,
         };
         if !is_own {
@@ -235,7 +254,11 @@ impl Installation {
     fn read(&self) -> Result<Record, Error> {
         let path = self.dir.join(record::NAME);
         match files::read(&path, Links::Refuse, record::MAX_BYTES) {
-            Ok(text) => Record::parse(&text).map_err(failed("read", &path)),
+            Ok(text) => Record::parse(&text).map_err(|source| Error {
+                action: "understand the record of the installation; if it is damaged, remove",
+                path,
+                source,
+            }),
             Err(error) if files::is_absent(&error) => Ok(Record::default()),
             Err(error) => Err(failed("read", &path)(error)),
         }

@@ -17,6 +17,8 @@ const MAX_DIGESTS: usize = 3;
 pub(super) struct Record {
     /// Whether the installation created the directory.
     pub(super) made_dir: bool,
+    /// How many directories above it the installation created.
+    pub(super) made_parents: usize,
     pub(super) items: Vec<Item>,
 }
 

@@ -63,11 +63,13 @@ fn uninstalling_restores_the_directory() {
 #[test]
 fn a_directory_that_was_made_is_removed() {
     let dir = tempfile::tempdir().unwrap();
-    let policies = dir.path().join("policies");
+    let policies = dir.path().join("etc/cnidaria/policies");
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
     let installation = Installation::in_dir(&policies);
     installation.put(&[shim("ours")], never).unwrap();
     installation.take_away(&[], never).unwrap();
-    assert!(!policies.exists());
+    assert!(!dir.path().join("etc/cnidaria").exists());
+    assert!(dir.path().join("etc").exists());
     installation.put(&[shim("ours")], never).unwrap();
     std::fs::write(policies.join("mine.wasm"), "x").unwrap();
     installation.take_away(&[], never).unwrap();
@@ -122,6 +124,42 @@ fn an_interrupted_installation_can_be_repeated() {
     let left = seen(dir.path());
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(left["multus-shim"].0, b"multus");
+}
+
+#[test]
+fn a_kept_file_is_always_in_the_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let installation = Installation::in_dir(dir.path());
+    let path = dir.path().join("multus-shim");
+    std::fs::write(&path, "multus").unwrap();
+    let expected = seen(dir.path());
+    // The file cannot be kept: the installation ends there.
+    let kept = dir.path().join(".multus-shim.before-cnidaria");
+    std::fs::create_dir(&kept).unwrap();
+    installation.put(&[shim("ours")], is_ours).unwrap_err();
+    std::fs::remove_dir(&kept).unwrap();
+    std::fs::hard_link(&path, &kept).unwrap();
+    installation.take_away(&["multus-shim"], is_ours).unwrap();
+    assert_eq!(seen(dir.path()), expected);
+}
+
+#[test]
+fn own_shims_that_were_copied_are_not_kept() {
+    for copied_first in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let installation = Installation::in_dir(dir.path());
+        let path = dir.path().join("multus-shim");
+        std::fs::write(&path, "multus").unwrap();
+        let expected = seen(dir.path());
+        installation.put(&[shim("ours 1")], is_ours).unwrap();
+        std::fs::write(&path, "ours, copied").unwrap();
+        if copied_first {
+            installation.put(&[shim("ours 2")], is_ours).unwrap();
+        }
+        installation.take_away(&["multus-shim"], is_ours).unwrap();
+        assert_eq!(seen(dir.path()).keys().collect::<Vec<_>>(), ["multus-shim"]);
+        assert_eq!(seen(dir.path())["multus-shim"].0, expected["multus-shim"].0);
+    }
 }
 
 #[test]

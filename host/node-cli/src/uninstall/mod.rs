@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use config::daemon::{self as configuration, DaemonConfig};
+use rustix::fs::StatVfsMountFlags;
 use shim_api::admin::Left;
 use shim_api::endpoint;
 
@@ -67,7 +68,17 @@ pub fn uninstall(
         });
     }
     let shims = Installation::in_dir(&args.bin_dir).take_away(&SHIM_NAMES, is_our_shim)?;
-    let modules = Installation::in_dir(&args.policies_dir).take_away(&[], no_module)?;
+    let modules = match writable(&args.policies_dir, &config) {
+        Some(dir) => Installation::in_dir(&dir).take_away(&[], no_module)?,
+        None => {
+            let dir = args.policies_dir.display();
+            let _ = writeln!(
+                text,
+                "the modules in {dir} stay: it is mounted read-only here"
+            );
+            Vec::new()
+        }
+    };
     for (path, taken) in shims.iter().chain(&modules) {
         let what = match taken {
             Taken::Removed => "removed",
@@ -193,6 +204,21 @@ fn remains(left: &Left) -> String {
     text + "Repeat this command when these pods are gone: it then undoes their attachments and \
             removes the shim.\nWith --force the shim goes now; what plugins reserved for them, \
             such as addresses, stays on the node.\n"
+}
+
+/// A directory with installed files in which they can be removed. The daemon's container has the
+/// modules mounted read-only, and the node's root directory besides. `None` if there is no way.
+fn writable(dir: &Path, config: &DaemonConfig) -> Option<PathBuf> {
+    let is_read_only = rustix::fs::statvfs(dir)
+        .is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY));
+    if !is_read_only || !Installation::in_dir(dir).has_record() {
+        return Some(dir.to_owned());
+    }
+    let root = config.chroot_dir.as_ref()?;
+    let on_node = root.join(dir.strip_prefix("/").unwrap_or(dir));
+    Installation::in_dir(&on_node)
+        .has_record()
+        .then_some(on_node)
 }
 
 /// Removes what daemons keep besides the ledger: compiled policies, their state, a stale socket.

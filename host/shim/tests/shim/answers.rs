@@ -42,20 +42,25 @@ fn the_runtimes_trace_context_is_forwarded() {
     const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let long = "0".repeat(1000);
     // What is not a context is the daemon's to judge, unless it is far too long for one.
-    for (given, expected) in [
-        (CONTEXT, Some(CONTEXT)),
-        ("x", Some("x")),
-        ("", None),
-        (&long, None),
+    let longer = "0".repeat(5000);
+    for (variable, given, expected) in [
+        ("TRACEPARENT", CONTEXT, Some(CONTEXT)),
+        ("TRACEPARENT", "x", Some("x")),
+        ("TRACEPARENT", "", None),
+        ("TRACEPARENT", &long, None),
+        ("TRACESTATE", "congo=t61", Some("congo=t61")),
+        ("TRACESTATE", &long, Some(&long)),
+        ("TRACESTATE", "", None),
+        ("TRACESTATE", &longer, None),
     ] {
         let node = Node::call("DEL")
-            .with("TRACEPARENT", given)
+            .with(variable, given)
             .with("TRACEPARENTS", "x");
         let daemon = node.daemon(vec![go(200, "text/plain", "")]);
         node.run().success();
         let request = daemon.the_request().request();
-        let forwarded = request.env.get("TRACEPARENT").map(String::as_str);
-        assert_eq!(forwarded, expected, "{given}");
+        let forwarded = request.env.get(variable).map(String::as_str);
+        assert_eq!(forwarded, expected, "{variable}={given}");
         assert!(!request.env.contains_key("TRACEPARENTS"));
     }
 }

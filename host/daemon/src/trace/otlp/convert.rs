@@ -17,14 +17,17 @@ const PREFIX: &str = "cni";
 
 /// The spans of a request.
 pub(super) fn spans(trace: &Arc<Record>) -> Vec<SpanData> {
+    let given = trace.trace_state.as_ref();
+    let given = given.and_then(|text| text.parse::<TraceState>().ok());
+    let given = given.unwrap_or(TraceState::NONE);
     let state = trace.lock();
     let spans = state.spans.iter().enumerate();
     spans
-        .map(|(index, span)| convert(trace, index, span))
+        .map(|(index, span)| convert(trace, &given, index, span))
         .collect()
 }
 
-fn convert(trace: &Record, index: usize, span: &Span) -> SpanData {
+fn convert(trace: &Record, state: &TraceState, index: usize, span: &Span) -> SpanData {
     let above = span.parent.map(|parent| trace.span_id(parent));
     let remote = trace.parent.map(|parent| parent.span);
     let parent = above.or(remote).map_or(SpanId::INVALID, id);
@@ -35,7 +38,7 @@ fn convert(trace: &Record, index: usize, span: &Span) -> SpanData {
             id(trace.span_id(index)),
             TraceFlags::SAMPLED,
             false,
-            TraceState::NONE,
+            state.clone(),
         ),
         parent_span_id: parent,
         parent_span_is_remote: above.is_none() && remote.is_some(),

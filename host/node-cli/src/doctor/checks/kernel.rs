@@ -47,7 +47,7 @@ pub(super) const CHECKS: &[Check] = &[
         title: "the directory of network namespaces is missing",
         why: "The runtime makes it for the first pod. In a container that mounted the path before, new namespaces are not visible.",
         mend: "Create /run/netns before the daemon starts, or let the volume `netns` do so.",
-        pre: true,
+        pre: false,
         run: no_netns,
     },
     Check {

@@ -1,17 +1,18 @@
 //! The ledger, and whether it fits the node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use cni_types::args::NetworkName;
 use libcni::Cache;
-use libcni::host_local::{DEFAULT_DATA_DIR, Store};
+use libcni::host_local::{DEFAULT_DATA_DIR, Reservation, Store};
 use shim_api::admin::AttachmentState;
 
 use super::Check;
 use crate::doctor::Severity::{Error, Notice, Warning};
-use crate::doctor::node::{Daemon, Node};
+use crate::doctor::node::{Daemon, Network, Node};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -115,18 +116,15 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// How long before the checks the daemon may have answered.
+const MEANWHILE: Duration = Duration::from_secs(60);
+
 fn dir(node: &Node) -> &Path {
     &node.settings.cni_dir
 }
 
 fn exposed(node: &Node) -> Vec<String> {
-    match dir(node).metadata() {
-        Ok(metadata) if metadata.mode() & 0o022 != 0 => {
-            let mode = metadata.mode() & 0o7777;
-            vec![format!("{} has mode {mode:04o}", dir(node).display())]
-        }
-        _ => Vec::new(),
-    }
+    super::exposed(dir(node)).into_iter().collect()
 }
 
 fn damaged(node: &Node) -> Vec<String> {
@@ -177,12 +175,16 @@ fn gone(node: &Node) -> Vec<String> {
         let exists = one.netns.is_empty()
             || Path::new(&one.netns).exists()
             || node.on_node(Path::new(&one.netns)).exists();
-        let pod = format!("{}/{}", one.pod.namespace, one.pod.name);
+        // A damaged record does not have it.
+        let pod = match one.pod.name.as_str() {
+            "" => "an unknown pod".to_owned(),
+            name => format!("pod {}/{name}", one.pod.namespace),
+        };
         let (_, all) = containers.entry(&one.container_id).or_insert((pod, false));
         *all |= exists;
     }
     let gone = containers.into_iter().filter(|(_, (_, exists))| !exists);
-    gone.map(|(container, (pod, _))| format!("container {container} of pod {pod}"))
+    gone.map(|(container, (pod, _))| format!("container {container} of {pod}"))
         .collect()
 }
 
@@ -209,7 +211,7 @@ fn leaked(node: &Node) -> Vec<String> {
         .iter()
         .map(|one| one.container_id.as_str())
         .collect();
-    let mut found = Vec::new();
+    let mut unknown = Vec::new();
     for store in stores {
         let on_node = node.on_node(&store.data_dir);
         let data_dir = match on_node.join(store.network.as_str()).is_dir() {
@@ -217,27 +219,28 @@ fn leaked(node: &Node) -> Vec<String> {
             false => node.at(&store.data_dir.display().to_string()),
         };
         let store = Store { data_dir, ..store };
-        for one in store.list().unwrap_or_default() {
-            if !known.contains(one.container.as_str()) {
-                let (path, container) = (one.path(), &one.container);
-                found.push(format!("{} is reserved for {container}", path.display()));
-            }
-        }
+        let reserved = store.list().unwrap_or_default().into_iter();
+        unknown.extend(reserved.filter(|one| {
+            // A pod that has started meanwhile is not in the daemon's answer.
+            let is_new = one.since.is_some_and(|since| since + MEANWHILE > node.now);
+            !is_new && !known.contains(one.container.as_str())
+        }));
     }
-    found
+    // Pods that were attached before the daemon was installed are in no ledger.
+    let in_use = (node.in_use)(&unknown.iter().map(|one| one.address).collect());
+    unknown.retain(|one| !in_use.contains(&one.address));
+    let shown = |one: Reservation| {
+        let (path, container) = (one.path(), &one.container);
+        format!("{} is reserved for {container}", path.display())
+    };
+    unknown.into_iter().map(shown).collect()
 }
 
 fn unowned(node: &Node) -> Vec<String> {
     let Daemon::Serving { .. } = &node.daemon else {
         return Vec::new();
     };
-    let bridges: BTreeSet<String> = node
-        .networks()
-        .iter()
-        .flat_map(|network| network.conf.plugins().to_vec())
-        .filter(|plugin| plugin.plugin_type().as_str() == "bridge")
-        .filter_map(|plugin| plugin.raw().get_as::<String>("bridge").ok().flatten())
-        .collect();
+    let bridges = own_bridges(node);
     let Ok((entries, _)) = Cache::new(dir(node)).list() else {
         return Vec::new();
     };
@@ -277,6 +280,23 @@ fn unowned(node: &Node) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// The bridges on which the daemon alone attaches pods. Pods from before the installation have
+/// interfaces on the primary network's.
+fn own_bridges(node: &Node) -> BTreeSet<String> {
+    let primary = node.primary().map(|path| path.display().to_string());
+    let (shared, own): (Vec<_>, Vec<_>) = node
+        .networks()
+        .into_iter()
+        .partition(|network| Some(&network.name) == primary.as_ref());
+    let bridges = |networks: Vec<Network>| -> BTreeSet<String> {
+        let plugins = networks.iter().flat_map(|network| network.conf.plugins());
+        let bridges = plugins.filter(|plugin| plugin.plugin_type().as_str() == "bridge");
+        let names = bridges.map(|plugin| plugin.raw().get_as::<String>("bridge"));
+        names.filter_map(|name| name.ok().flatten()).collect()
+    };
+    &bridges(own) - &bridges(shared)
 }
 
 fn set_aside(node: &Node) -> Vec<String> {

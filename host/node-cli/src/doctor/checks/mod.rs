@@ -13,6 +13,9 @@ mod runtime_conf;
 mod shim;
 mod socket;
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
 use super::Severity;
 use super::node::Node;
 
@@ -61,6 +64,23 @@ pub(crate) const GROUPS: [(&str, &[Check]); 11] = [
 fn all(pre: bool) -> impl Iterator<Item = &'static Check> {
     let checks = GROUPS.iter().flat_map(|(_, checks)| *checks);
     checks.filter(move |check| !pre || check.pre)
+}
+
+/// Whose a file or directory is, or its mode, if others than root and this user can write to it.
+fn exposed(path: &Path) -> Option<String> {
+    let metadata = path.metadata().ok()?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let shown = path.display();
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Some(format!("{shown} belongs to user {owner}"));
+    }
+    (mode & 0o022 != 0).then(|| format!("{shown} has mode {mode:04o}"))
+}
+
+/// Whether only the owners of files can replace them in a directory, whatever its mode.
+fn is_sticky(path: &Path) -> bool {
+    let metadata = path.metadata();
+    metadata.is_ok_and(|metadata| metadata.is_dir() && metadata.mode() & 0o1000 != 0)
 }
 
 /// How many checks there are.

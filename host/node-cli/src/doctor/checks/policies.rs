@@ -342,7 +342,6 @@ fn no_module(node: &Node) -> Vec<String> {
 }
 
 fn exposed(node: &Node) -> Vec<String> {
-    use std::os::unix::fs::MetadataExt as _;
     let policies = node.settings.own.policies.as_ref();
     let dirs = policies.into_iter().flat_map(|policies| {
         [
@@ -354,11 +353,10 @@ fn exposed(node: &Node) -> Vec<String> {
     });
     dirs.flatten()
         .filter_map(|dir| {
-            let mode = dir.metadata().ok()?.mode() & 0o7777;
+            let exposed = super::exposed(dir).filter(|_| !super::is_sticky(dir))?;
             // A mounted ConfigMap is read-only, whatever its mode.
-            let is_exposed = mode & 0o022 != 0 && mode & 0o1000 == 0;
             let is_writable = rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok();
-            (is_exposed && is_writable).then(|| format!("{} has mode {mode:04o}", dir.display()))
+            is_writable.then_some(exposed)
         })
         .collect()
 }

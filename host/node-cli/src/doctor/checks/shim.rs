@@ -149,15 +149,9 @@ fn noexec(node: &Node) -> Vec<String> {
 }
 
 fn exposed(node: &Node) -> Vec<String> {
-    let mut found = Vec::new();
-    for path in [node.bin_dir.clone(), path(node)] {
-        if let Ok(metadata) = path.metadata()
-            && metadata.mode() & 0o022 != 0
-            && metadata.mode() & 0o1000 == 0
-        {
-            let mode = metadata.mode() & 0o7777;
-            found.push(format!("{} has mode {mode:04o}", path.display()));
-        }
-    }
-    found
+    let paths = [node.bin_dir.clone(), path(node)].into_iter();
+    paths
+        .filter(|path| !super::is_sticky(path))
+        .filter_map(|path| super::exposed(&path))
+        .collect()
 }

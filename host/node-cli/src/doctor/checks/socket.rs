@@ -1,7 +1,5 @@
 //! The daemon and its socket.
 
-use std::os::unix::fs::MetadataExt as _;
-
 use super::Check;
 use crate::doctor::Severity::{Error, Warning};
 use crate::doctor::node::{Daemon, Node};
@@ -67,12 +65,7 @@ fn ending(node: &Node) -> Vec<String> {
 }
 
 fn exposed(node: &Node) -> Vec<String> {
-    let dir = &node.settings.socket_dir;
-    match dir.metadata() {
-        Ok(metadata) if metadata.mode() & 0o022 != 0 => {
-            let mode = metadata.mode() & 0o7777;
-            vec![format!("{} has mode {mode:04o}", dir.display())]
-        }
-        _ => Vec::new(),
-    }
+    super::exposed(&node.settings.socket_dir)
+        .into_iter()
+        .collect()
 }

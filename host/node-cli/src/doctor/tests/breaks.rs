@@ -236,9 +236,8 @@ pub(super) const CASES: &[Case] = &[
         "L606",
         |rig| {
             let dir = rig.path("var/lib/cni/networks/blue");
-            std::fs::create_dir_all(&dir).unwrap();
-            std::fs::write(dir.join("10.2.0.2"), "c1\r\nnet1").unwrap();
-            std::fs::write(dir.join("10.2.0.3"), "c9\r\nnet1").unwrap();
+            rig.reserve("blue", "10.2.0.2", "c1");
+            rig.reserve("blue", "10.2.0.3", "c9");
             std::fs::write(dir.join("last_reserved_ip.0"), "10.2.0.3").unwrap();
         },
         &[],
@@ -246,8 +245,9 @@ pub(super) const CASES: &[Case] = &[
     (
         "L607",
         |rig| {
+            rig.set_nad(json!({"cniVersion": "1.0.0", "type": "bridge", "bridge": "br1"}));
             rig.node.links.push(Link {
-                master: Some("cni0".into()),
+                master: Some("br1".into()),
                 ..link("veth1", 1500)
             });
         },

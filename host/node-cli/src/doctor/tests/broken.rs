@@ -3,9 +3,9 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::breaks::CASES;
-use super::rig::{Rig, attachment};
+use super::rig::{Rig, attachment, link};
 use crate::doctor::checks::GROUPS;
-use crate::doctor::node::Daemon;
+use crate::doctor::node::{Daemon, Link};
 
 /// Checks of file systems: `tests/node/tests/doctor.rs` mounts them.
 const ELSEWHERE: [&str; 3] = ["S306", "L609", "L610"];
@@ -83,5 +83,53 @@ fn a_token_without_claims_says_nothing() {
         rig.server().certificates.clear();
         rig.node.now = UNIX_EPOCH + Duration::from_secs(1);
         assert!(rig.found(false).is_empty(), "{token}");
+    }
+}
+
+/// They were attached by the primary network's own plugins, and are in no ledger.
+#[test]
+fn pods_from_before_the_installation_are_sound() {
+    let mut rig = Rig::sound();
+    rig.reserve("cbr0", "10.1.0.2", "c0");
+    rig.node.links.push(Link {
+        master: Some("cni0".into()),
+        ..link("veth1", 1500)
+    });
+    assert_eq!(rig.found(false)[0].0, "L606");
+    rig.node.in_use = Clone::clone;
+    assert!(rig.found(false).is_empty(), "{:?}", rig.found(false));
+}
+
+#[test]
+fn pods_that_start_meanwhile_are_sound() {
+    let mut rig = Rig::sound();
+    rig.write("var/lib/cni/networks/blue/10.2.0.3", "c9\r\nnet1");
+    rig.node.now = std::fs::metadata(rig.path("net.d"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    rig.server().certificates.clear();
+    assert!(rig.found(false).is_empty(), "{:?}", rig.found(false));
+}
+
+#[test]
+fn directories_of_other_users_are_exposed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: takes root");
+        return;
+    }
+    for (name, code) in [
+        ("bin", "S307"),
+        ("bin/multus-shim", "S307"),
+        ("multus", "D504"),
+        ("cni", "L601"),
+        ("modules", "Y813"),
+    ] {
+        let rig = Rig::sound();
+        std::os::unix::fs::chown(rig.path(name), Some(1001), None).unwrap();
+        let found = rig.found(false);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].0, code);
+        assert!(found[0].1.ends_with("belongs to user 1001"), "{found:?}");
     }
 }

@@ -1,5 +1,6 @@
 //! A sound node in a directory.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
@@ -104,6 +105,7 @@ impl Rig {
                     ..link("cni0", 1500)
                 },
             ],
+            in_use: |_| BTreeSet::new(),
             kernel: "6.1".to_owned(),
             now: UNIX_EPOCH + Duration::from_secs(NOW),
         };
@@ -181,6 +183,15 @@ impl Rig {
     pub(super) fn set_mode(&self, name: &str, mode: u32) {
         let mode = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(self.path(name), mode).unwrap();
+    }
+
+    /// Reserves an address for a container with host-local, long ago.
+    pub(super) fn reserve(&self, network: &str, address: &str, container: &str) {
+        let file = format!("var/lib/cni/networks/{network}/{address}");
+        self.write(&file, format!("{container}\r\nnet1"));
+        let file = std::fs::File::options().write(true).open(self.path(&file));
+        let times = std::fs::FileTimes::new().set_modified(UNIX_EPOCH);
+        file.unwrap().set_times(times).unwrap();
     }
 
     /// Changes the daemon's configuration.
