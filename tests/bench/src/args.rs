@@ -87,6 +87,10 @@ pub(crate) enum Section {
     Modules,
     /// Memory and start-up time.
     Idle,
+    /// Scrapes, the doctor and traces
+    Operating,
+    /// Recording, replays and cases of policies
+    Authoring,
     /// Cost by how much the node holds.
     Growth,
 }

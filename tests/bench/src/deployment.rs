@@ -45,7 +45,7 @@ pub(crate) struct Deployment {
 pub(crate) struct Running {
     child: Child,
     pub(crate) target: Target,
-    /// Time from start until it was ready.
+    /// Time from start until it was ready and had its policies.
     pub(crate) ready_after: Duration,
 }
 
@@ -180,13 +180,18 @@ impl Deployment {
         }
     }
 
+    /// Sets a member of one of Cnidaria's own settings.
+    pub(crate) fn set_of(&mut self, key: &str, member: &str, value: Value) {
+        self.config["cnidaria"][key][member] = value;
+    }
+
     /// Reads pods and networks from an API server instead of manifests.
     pub(crate) fn use_api(&mut self, kubeconfig: &Path) {
         self.config["kubeconfig"] = kubeconfig.display().to_string().into();
         self.config["cnidaria"] = json!({ "nodeName": NODE_NAME });
     }
 
-    /// Starts the daemon and waits until it is ready.
+    /// Starts the daemon and waits until it is ready and has its policies.
     pub(crate) fn start(&self) -> Result<Running, Error> {
         self.write("daemon-config.json", self.config.to_string())?;
         let conf = json!({
@@ -235,6 +240,10 @@ impl Deployment {
                     said: fs::read_to_string(&log).unwrap_or_default(),
                 });
             }
+            thread::sleep(POLL);
+        }
+        let has_policies = self.config.pointer("/cnidaria/policies").is_some();
+        while has_policies && running.target.is_loading()? {
             thread::sleep(POLL);
         }
         running.ready_after = start.elapsed();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use shim_api::admin::Record;
 use shim_api::{Request, endpoint, exchange, http};
 
 use crate::error::Error;
@@ -52,25 +53,36 @@ enum Made {
 impl Target {
     /// The daemon's policy list, as JSON.
     pub(crate) fn policies(&self) -> Result<String, Error> {
-        let failed = |said: String| Error::Failed {
-            what: "asking for the policies".to_owned(),
-            said,
-        };
-        let stream = exchange::connect(&self.socket).map_err(|error| failed(error.to_string()))?;
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let request = http::get(endpoint::POLICIES);
-        let answer = exchange::exchange(&stream, &request, MAX_ANSWER, deadline)
-            .map_err(|error| failed(error.to_string()))?;
-        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+        self.get(endpoint::POLICIES)
     }
 
-    /// Waits until the daemon has loaded all its policies.
-    pub(crate) fn await_policies(&self) -> Result<(), Error> {
-        let end = Instant::now() + PATIENCE;
-        while self.policies()?.contains("\"loading\"") && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(20));
+    /// What the daemon has at one of its paths.
+    pub(crate) fn get(&self, path: &str) -> Result<String, Error> {
+        self.succeed(path, &http::get(path))
+    }
+
+    /// Has the daemon record requests, or not.
+    pub(crate) fn record(&self, action: Record) -> Result<(), Error> {
+        let body = serde_json::to_vec(&action).unwrap_or_default();
+        let request = http::post(endpoint::RECORD, &body);
+        self.succeed(endpoint::RECORD, &request).map(drop)
+    }
+
+    fn succeed(&self, path: &str, request: &[u8]) -> Result<String, Error> {
+        let (status, body) = ask(self, request)?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        match status {
+            200 => Ok(text),
+            _ => Err(Error::Failed {
+                what: path.to_owned(),
+                said: format!("{status} {text}"),
+            }),
         }
-        Ok(())
+    }
+
+    /// Whether the daemon still compiles or loads a policy. It serves meanwhile, but refuses pods.
+    pub(crate) fn is_loading(&self) -> Result<bool, Error> {
+        Ok(self.policies()?.contains("\"loading\""))
     }
 
     pub(crate) fn process(&self) -> Result<Process, Error> {
@@ -144,19 +156,29 @@ impl Call<'_> {
     pub(crate) fn make(&self) -> Result<Duration, Error> {
         match &self.made {
             Made::Program(program) => Ok(program.succeed()?.took),
-            Made::Request(bytes) => {
-                let start = Instant::now();
-                let (status, body) = ask(self.target, bytes)?;
-                let took = start.elapsed();
-                if status == 200 {
-                    return Ok(took);
-                }
-                Err(Error::Failed {
-                    what: self.what.clone(),
-                    said: format!("{status} {}", String::from_utf8_lossy(&body)),
-                })
-            }
+            Made::Request(bytes) => self.answered(bytes, 200),
         }
+    }
+
+    /// Makes the call; fails unless the daemon refuses it.
+    pub(crate) fn refused(&self) -> Result<Duration, Error> {
+        match &self.made {
+            Made::Program(program) => Ok(program.run()?.took),
+            Made::Request(bytes) => self.answered(bytes, 400),
+        }
+    }
+
+    fn answered(&self, bytes: &[u8], wanted: u16) -> Result<Duration, Error> {
+        let start = Instant::now();
+        let (status, body) = ask(self.target, bytes)?;
+        let took = start.elapsed();
+        if status == wanted {
+            return Ok(took);
+        }
+        Err(Error::Failed {
+            what: self.what.clone(),
+            said: format!("{status} {}", String::from_utf8_lossy(&body)),
+        })
     }
 }
 

@@ -176,7 +176,6 @@ impl Case {
             some.write(&file, config.to_string())?;
         }
         let (none, some) = (none.start()?, some.start()?);
-        some.target.await_policies()?;
         let mut samples = Samples::default();
         for round in 0..WARMING + rounds {
             let container = format!("edits-{round}");

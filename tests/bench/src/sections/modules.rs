@@ -92,7 +92,6 @@ fn instances(report: &mut Report, site: &Site, rounds: usize) -> Result<(), Erro
     some.write("large.json", json!({}).to_string())?;
     some.add_modules(&some.path("large.wasm"), 1)?;
     let (none, some) = (none.start()?, some.start()?);
-    some.target.await_policies()?;
     let mut samples = Samples::default();
     for round in 0..WARMING + rounds {
         let mut times = Vec::new();

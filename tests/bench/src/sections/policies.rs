@@ -53,7 +53,7 @@ pub(crate) fn run(
     languages(report, site, modules, rounds)
 }
 
-fn prepared(site: &Site, name: &str) -> Result<Deployment, Error> {
+pub(super) fn prepared(site: &Site, name: &str) -> Result<Deployment, Error> {
     let deployment = site.deployment(name)?;
     let mut pods = vec![pod(&single(0), 0)];
     pods.extend((0..AT_ONCE).map(|number| pod(&burst(number), 0)));
@@ -67,7 +67,10 @@ fn start(deployments: &[Deployment]) -> Result<Vec<Running>, Error> {
 
 /// Measures ADDs of several daemons alternately. A process's placement in memory affects its speed
 /// as much as its work does, so each daemon is started several times.
-fn alternately(deployments: &[Deployment], rounds: usize) -> Result<Vec<Samples>, Error> {
+pub(super) fn alternately(
+    deployments: &[Deployment],
+    rounds: usize,
+) -> Result<Vec<Samples>, Error> {
     let mut samples = vec![Samples::default(); deployments.len()];
     for _ in 0..STARTS {
         let running = start(deployments)?;
