@@ -60,7 +60,9 @@ class Documents(unittest.TestCase):
         self.assertGreaterEqual(len(deletions), 3)
         deleted = set()
         for line in deletions:
-            self.assertNotRegex(line, r" -k | -f |crd|customresource|all\b")
+            self.assertNotRegex(line, r" -k | -f |crd|all\b")
+            if "customresource" in line:
+                self.assertIn("delete customresourcedefinition policynodestatuses.cnidaria.dev", line)
             kinds = re.search(r" delete ([a-z,]+)", line)[1]
             if "$mine" in line:
                 deleted.update(kinds.split(","))

@@ -19,6 +19,7 @@ MONITORING = render.DEPLOY / "monitoring"
 # Every metric, with its type and the labels of one series.
 ADD = {"verb": "ADD", "outcome": "success"}
 POLICY = {"policy": "10-mtu", "hook": "before-add"}
+POD = {"pod": "a", "namespace": "default", "interface": "net1", "network_name": "default/blue"}
 SERIES = [
     ("multus_server_request", "counter", {"handler": "/cni", "code": "200", "method": "post"}),
     ("cnidaria_request_seconds", "histogram", ADD),
@@ -35,8 +36,10 @@ SERIES = [
     ("cnidaria_undos_pending", "gauge", {}),
     ("cnidaria_collected", "counter", {"kind": "address"}),
     ("cnidaria_traces_exported", "counter", {"outcome": "sent"}),
-    ("pod_network_name_info", "gauge",
-     {"pod": "a", "namespace": "default", "interface": "net1", "network_name": "default/blue"}),
+    ("pod_network_name_info", "gauge", POD),
+    *((f"cnidaria_pod_interface_{direction}_{what}", "counter", POD)
+      for direction in ["receive", "transmit"] for what in ["bytes", "packets", "errors", "dropped"]),
+    ("cnidaria_pod_interfaces_left_out", "gauge", {"reason": "limit"}),
     ("cnidaria_undo_failures", "counter", {}),
     ("cnidaria_undo_refusals", "counter", {}),
     ("cnidaria_undos_given_up", "counter", {}),

@@ -60,6 +60,8 @@ pub struct OwnConfig {
     pub trace: TraceConfig,
     /// Whether the metrics say which pod has which network.
     pub pod_network_metrics: bool,
+    /// Whether the metrics have the traffic of pods' secondary interfaces.
+    pub pod_interface_metrics: bool,
 }
 
 impl Default for OwnConfig {
@@ -88,6 +90,7 @@ impl Default for OwnConfig {
             log_format: LogFormat::default(),
             trace: TraceConfig::default(),
             pod_network_metrics: false,
+            pod_interface_metrics: false,
         }
     }
 }

@@ -48,6 +48,9 @@ pub struct PolicyConfig {
     /// Cgroup for compilations; default: the delegates'.
     #[serde(default)]
     pub compile_cgroup: Option<PathBuf>,
+    /// Whether the cluster shows the state of this node's policies.
+    #[serde(default = "default_node_status")]
+    pub node_status: bool,
     /// Recording of requests; none if absent.
     #[serde(default)]
     pub record: Option<RecordConfig>,
@@ -107,6 +110,10 @@ fn default_compile_time() -> NonZeroU64 {
 fn default_compile_memory() -> NonZeroU64 {
     const DEFAULT: NonZeroU64 = NonZeroU64::new(1 << 30).expect("it is not zero");
     DEFAULT
+}
+
+fn default_node_status() -> bool {
+    true
 }
 
 fn default_policy_cache() -> PathBuf {

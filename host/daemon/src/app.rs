@@ -6,17 +6,18 @@ mod handler;
 mod leaving;
 mod ledgers;
 mod policies;
+mod policy_status;
 mod removal;
 mod scrape;
 mod surroundings;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libcni::Root;
-use policy_engine::PolicyHost;
+use policy_engine::{Observer, PolicyHost};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -28,6 +29,7 @@ use crate::adapters::ledger::{Boot, Files, Indexed};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::node_files::ConfFiles;
+use crate::adapters::pod_counters::PodCounters;
 use crate::adapters::pod_network::Netlink;
 use crate::idle;
 use crate::multus_conf::{self, Provided};
@@ -41,6 +43,7 @@ use cnidaria_core::supervision;
 use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
 use config::own::OwnConfig;
+use policy_status::Noticing;
 use removal::Removal;
 use surroundings::{cgroup, cgroup_dir, helper, plugin_path};
 
@@ -154,6 +157,11 @@ pub async fn run(
     let reloading = supervision::spawn("policies", Arc::clone(&app.policies), |policies| {
         Box::pin(reload_policies(policies))
     });
+    let showing = (role == Role::Serve).then(|| {
+        supervision::spawn("status of policies", Arc::clone(&app), |app| {
+            Box::pin(async move { app.show_policies().await })
+        })
+    });
     let tidying = supervision::spawn("idle periods", app.answers.subscribe(), move |answers| {
         Box::pin(idle::on_idle(answers, tidy))
     });
@@ -174,7 +182,7 @@ pub async fn run(
     deferred.abort();
     tidying.abort();
     tracing::info!("shutting down");
-    for task in [providing, measuring].into_iter().flatten() {
+    for task in [providing, measuring, showing].into_iter().flatten() {
         task.abort();
     }
     app.pipeline.drain();
@@ -258,6 +266,11 @@ struct App {
     /// The delegates that run and wait.
     load: Load,
     shows_pod_networks: bool,
+    /// Reads the traffic of pods' interfaces, if configured.
+    pod_counters: Option<PodCounters>,
+    /// Notices changes of the policies, if the cluster is to show them.
+    noticing: Option<Arc<Noticing>>,
+    node_name: String,
     /// Collects what containers without a sandbox have left, if configured.
     collector: Option<Collector>,
     /// The runtime's conf, if this daemon provides one.
@@ -284,6 +297,9 @@ impl App {
         let removal = kube.clone().zip(own.daemon_set.as_ref());
         let metrics = Arc::new(Metrics::default());
         let index = Indexed::default();
+        let shown = kube.as_ref().zip(own.policies.as_ref());
+        let shown = shown.filter(|(_, policies)| policies.node_status);
+        let noticing = shown.map(|_| Noticing::of(metrics.policies().clone()));
         let policies = match &own.policies {
             Some(policies) => {
                 let mut engine = policies::engine(policies, &own.timeouts);
@@ -292,7 +308,10 @@ impl App {
                 let lookup = Lookup::new(Arc::clone(&cluster), node_name(own));
                 let lookup = lookup.with_standing(Arc::new(index.clone()));
                 engine.cluster = Some(Arc::new(lookup));
-                engine.observer = Some(metrics.policies().clone());
+                engine.observer = Some(match &noticing {
+                    Some(noticing) => Arc::clone(noticing) as Arc<dyn Observer>,
+                    None => metrics.policies().clone(),
+                });
                 PolicyHost::start(engine).await
             }
             None => Arc::new(PolicyHost::empty()),
@@ -345,6 +364,9 @@ impl App {
             kube,
             load,
             shows_pod_networks: own.pod_network_metrics,
+            pod_counters: pod_counters(config)?,
+            noticing,
+            node_name: node_name(own),
             collector,
             provided,
             removal: removal.map(|(kube, daemon_set)| Removal::of(kube.client(), daemon_set)),
@@ -376,6 +398,19 @@ fn cluster(config: &DaemonConfig) -> Result<AnyCluster, Error> {
     };
     let kube = Arc::new(Kube::start(settings));
     Ok((Arc::clone(&kube) as Arc<dyn Cluster>, Some(kube)))
+}
+
+/// What reads the traffic of pods' interfaces, if configured.
+fn pod_counters(config: &DaemonConfig) -> Result<Option<PodCounters>, Error> {
+    if !config.own.pod_interface_metrics {
+        return Ok(None);
+    }
+    let root = config.chroot_dir.as_deref();
+    let counters = PodCounters::below(root).map_err(|source| Error::Root {
+        dir: root.unwrap_or_else(|| Path::new("/")).to_owned(),
+        source,
+    })?;
+    Ok(Some(counters))
 }
 
 fn kubelet_settings(own: &OwnConfig, root: Option<Root>) -> kubelet::Settings {

@@ -120,7 +120,12 @@ impl Policy {
         let spec = &self.0["spec"];
         let language = Arc::new(Env::stdlib());
         let mut context = Context::with_env(Arc::clone(&language));
-        let request = json!({"userInfo": user});
+        let operation = match (before, after) {
+            (Value::Null, _) => "CREATE",
+            (_, Value::Null) => "DELETE",
+            _ => "UPDATE",
+        };
+        let request = json!({"userInfo": user, "operation": operation});
         let given = [
             ("request", &request),
             ("oldObject", before),
@@ -300,4 +305,31 @@ fn admission_policy_denies_only_daemons() {
         let user = json!({"username": name});
         assert!(policy.review(&user, &pod(), &changed).is_empty(), "{name}");
     }
+}
+
+#[test]
+fn daemon_writes_policy_status_of_its_node_alone() {
+    let policy = Policy(manifest("policy-status.yaml", "ValidatingAdmissionPolicy"));
+    let own = json!({"metadata": {"name": "n1"}});
+    let node = |name: &str| json!({"username": format!("system:multus:{name}")});
+    for (before, after) in [(&Value::Null, &own), (&own, &own), (&own, &Value::Null)] {
+        for user in [service_account("n1"), node("n1")] {
+            assert!(policy.review(&user, before, after).is_empty(), "{user}");
+        }
+        let account = "system:serviceaccount:kube-system:cnidaria";
+        for user in [
+            service_account("n2"),
+            node("n2"),
+            node(""),
+            json!({"username": account}),
+        ] {
+            let refused = policy.review(&user, before, after);
+            assert_eq!(refused.len(), 1, "{user}: {refused:?}");
+            assert!(refused[0].contains("own node alone"), "{refused:?}");
+        }
+        let operator = json!({"username": "kubernetes-admin"});
+        assert!(policy.review(&operator, before, after).is_empty());
+    }
+    let binding = manifest("policy-status.yaml", "ValidatingAdmissionPolicyBinding");
+    assert_eq!(binding["spec"]["policyName"], policy.0["metadata"]["name"]);
 }

@@ -85,7 +85,7 @@ impl Failure {
         }
     }
 
-    fn retry_after(&self) -> Option<Duration> {
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Unreachable(_) | Self::Malformed(_) => None,
             Self::Refused { retry_after, .. } => *retry_after,

@@ -14,6 +14,7 @@ use super::access::Access;
 use super::call::{Caller, Failure, Patience};
 use super::connection::Connection;
 use super::object::Object;
+use super::policy_status::{self, Published};
 use cnidaria_core::domain::nad::Nad;
 
 const ACCESS_REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
@@ -207,6 +208,36 @@ impl Client {
         let body = self.send(request, Instant::now() + patience).await?;
         let list: List = parsed(&body)?;
         Ok(list.items.into_iter().map(|object| object.kept).collect())
+    }
+
+    /// What the cluster has of the policies of a node; `None` if it has no such object.
+    ///
+    /// # Errors
+    /// [`Error`]; [`Error::NotFound`] if the cluster has no such kind.
+    pub async fn policy_status(
+        &self,
+        node: &str,
+        patience: Duration,
+    ) -> Result<Option<Published>, Error> {
+        let request = request(Method::GET, &policy_status::path(node), Bytes::new());
+        match self.send(request, Instant::now() + patience).await {
+            Ok(body) => Ok(Some(Published::parse(&body)?)),
+            Err(failure) if failure.is_of_unknown_kind() => Err(failure.into()),
+            Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Deletes what the cluster has of the policies of a node. Succeeds if it has nothing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn delete_policy_status(&self, node: &str, patience: Duration) -> Result<(), Error> {
+        let request = request(Method::DELETE, &policy_status::path(node), Bytes::new());
+        match self.send(request, Instant::now() + patience).await {
+            Err(failure) if failure.code() != Some(StatusCode::NOT_FOUND) => Err(failure.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn send(

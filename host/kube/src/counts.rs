@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hyper::{Method, StatusCode, Uri};
 
 /// The resources that this adapter uses.
-const RESOURCES: [&str; 10] = [
+const RESOURCES: [&str; 11] = [
     "certificatesigningrequests",
     "daemonsets",
     "events",
@@ -15,6 +15,7 @@ const RESOURCES: [&str; 10] = [
     "network-attachment-definitions",
     "nodes",
     "pods",
+    "policynodestatuses",
     "resourceclaims",
     "resourceslices",
     "selfsubjectaccessreviews",

@@ -210,7 +210,7 @@ fn object(pod: &PodRef, event: &Event, name: &str, now: Timestamp) -> Value {
 }
 
 /// The API's Event times have whole seconds.
-fn seconds(time: Timestamp) -> String {
+pub(crate) fn seconds(time: Timestamp) -> String {
     Timestamp::from_second(time.as_second())
         .unwrap_or(time)
         .to_string()

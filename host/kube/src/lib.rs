@@ -16,6 +16,7 @@ mod kubeconfig;
 mod object;
 mod on_demand;
 mod plugin;
+mod policy_status;
 mod resources;
 mod status;
 mod unavailable;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 pub use access::{Access, NodeCertificate};
 pub use client::{Client, DaemonSet};
 pub use counts::Requests;
+pub use policy_status::{Mode, NodePolicies, NodePolicy, Pace, PolicyStatus, Published, State};
 
 use cache::Cache;
 use call::{Caller, Failure, Patience};
@@ -125,6 +127,13 @@ impl Kube {
     /// A client for single requests, over this adapter's connection.
     pub fn client(&self) -> Client {
         Client::of(self.caller.clone())
+    }
+
+    /// Begins to publish the state of this node's policies; `None` if the node's name is unknown.
+    pub fn policy_status(&self, version: &'static str, pace: Pace) -> Option<PolicyStatus> {
+        let node = self.node_name.clone()?;
+        let caller = self.caller.clone();
+        Some(PolicyStatus::start(caller, node, version, pace))
     }
 
     /// The requests since the start, watches included.

@@ -127,7 +127,7 @@ fn not_found(namespace: &str, name: &str) -> ClusterError {
 }
 
 /// Whether a text is a valid name in the API, and cannot change the path.
-fn is_segment(text: &str) -> bool {
+pub(crate) fn is_segment(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
     text.bytes()
         .next()

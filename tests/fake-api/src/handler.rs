@@ -228,6 +228,7 @@ fn serve(
             let media_type = asked.content_type.split(';').next().unwrap_or_default();
             patch::apply(&mut after, media_type.trim(), &asked.body)?;
             keep_what_a_subresource_may_not_change(&target, &before, &mut after);
+            cluster.schemas.check(target.kind, &after)?;
             ok(&store.replace(target.kind, &before, after)?)
         }
         "delete" => match cluster.lock_store().delete(target.kind, &namespace, &name) {
@@ -327,12 +328,25 @@ fn create(
     if kind.kind == "CertificateSigningRequest" {
         signing::admit(&mut object, user)?;
     }
+    if kind.kind == "PolicyNodeStatus" {
+        begin_custom(&mut object);
+    }
+    cluster.schemas.check(kind, &object)?;
     let created = store.create(target.kind, object)?;
     drop(store);
     if kind.kind == "CertificateSigningRequest" {
         cluster.sign(&created);
     }
     Ok(created)
+}
+
+/// A custom resource begins with the first generation and, as its status is a subresource, without a
+/// status.
+fn begin_custom(object: &mut Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.remove("status");
+    }
+    metadata(object).insert("generation".to_owned(), json!(1));
 }
 
 fn list(cluster: &Cluster, target: &Target, asked: &Asked) -> Result<Value, Refusal> {

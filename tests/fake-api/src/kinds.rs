@@ -15,7 +15,7 @@ pub(crate) struct Kind {
 const NAME: (&str, &str) = ("metadata.name", "/metadata/name");
 const NAMESPACE: (&str, &str) = ("metadata.namespace", "/metadata/namespace");
 
-pub(crate) const KINDS: [Kind; 10] = [
+pub(crate) const KINDS: [Kind; 11] = [
     Kind {
         group: "",
         version: "v1",
@@ -106,6 +106,15 @@ pub(crate) const KINDS: [Kind; 10] = [
         namespaced: false,
         subresources: &[],
         fields: &[],
+    },
+    Kind {
+        group: "cnidaria.dev",
+        version: "v1alpha1",
+        kind: "PolicyNodeStatus",
+        plural: "policynodestatuses",
+        namespaced: false,
+        subresources: &["status"],
+        fields: &[NAME],
     },
     Kind {
         group: "resource.k8s.io",

@@ -13,6 +13,7 @@ mod object;
 mod patch;
 mod rbac;
 mod record;
+mod schema;
 mod server;
 mod signing;
 mod status;

@@ -21,6 +21,7 @@ use crate::kinds::Kind;
 use crate::object::{metadata, text};
 use crate::rbac::Roles;
 use crate::record::Recorded;
+use crate::schema::Schemas;
 use crate::store::Store;
 use crate::users::{Tokens, User};
 use crate::watch::Command;
@@ -29,6 +30,7 @@ use crate::{Error, handler, signing, users};
 /// State shared by all requests.
 pub(crate) struct Cluster {
     pub(crate) roles: Roles,
+    pub(crate) schemas: Schemas,
     pub(crate) store: Arc<Mutex<Store>>,
     pub(crate) watch_commands: broadcast::Sender<Command>,
     pub(crate) recorded: Mutex<Vec<Recorded>>,
@@ -92,7 +94,8 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Grants what a manifest's cluster roles and bindings allow.
+    /// Grants what a manifest's cluster roles and bindings allow, and checks custom resources by its
+    /// definitions.
     pub fn roles(mut self, manifest: impl Into<PathBuf>) -> Self {
         self.manifests.push(manifest.into());
         self
@@ -103,14 +106,16 @@ impl Builder {
     /// # Errors
     /// When a role, a certificate or the socket cannot be set up.
     pub async fn start(self) -> Result<FakeApi, Error> {
-        let mut roles = Roles::default();
+        let (mut roles, mut schemas) = (Roles::default(), Schemas::default());
         for manifest in &self.manifests {
             roles.load(manifest)?;
+            schemas.load(manifest)?;
         }
         let authority = Authority::new("kubernetes")?;
         let acceptor = TlsAcceptor::from(authority.server_config()?);
         let cluster = Arc::new(Cluster {
             roles,
+            schemas,
             store: Arc::default(),
             watch_commands: broadcast::Sender::new(64),
             recorded: Mutex::default(),

@@ -49,7 +49,12 @@ pub(super) const OWN: &[Key] = &[
     key(
         "podNetworkMetrics",
         Parsed,
-        "adds `pod_network_name_info` to the metrics: a series for each interface of the node's pods, with the labels of the network-metrics daemon. The only metric with names of pods",
+        "adds `pod_network_name_info` to the metrics: a series for each interface of the node's pods, with the labels of the network-metrics daemon",
+    ),
+    key(
+        "podInterfaceMetrics",
+        Parsed,
+        "adds `cnidaria_pod_interface_…` to the metrics: the traffic of each secondary interface of the node's pods, with the labels of `pod_network_name_info`. The daemon reads it in the pods' network namespaces at each scrape, for at most 1250 interfaces. Interfaces that Multus attached are left out: it does not record which namespace is theirs",
     ),
     key(
         "threads",
@@ -297,6 +302,11 @@ pub(super) const OWN: &[Key] = &[
         "policies.record.redact.pointers",
         Parsed,
         "JSON pointers into confs to values that are not recorded; the token `*` stands for any",
+    ),
+    key(
+        "policies.nodeStatus",
+        Parsed,
+        "whether the cluster shows the state of this node's policies, as the [PolicyNodeStatus](../docs/operations/policies.md#the-state-on-all-nodes) with the node's name. Without the kind or the rights for it, the daemon warns once and works as well",
     ),
     key(
         "policies.bypassFile",

@@ -11,4 +11,5 @@ pub mod ledger;
 pub mod manifests;
 pub mod metrics;
 pub mod node_files;
+pub mod pod_counters;
 pub mod pod_network;

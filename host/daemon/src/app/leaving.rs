@@ -18,12 +18,17 @@ impl App {
         }
     }
 
-    /// Removes the runtime's conf if the daemon ends because its DaemonSet was deleted.
+    /// Removes the runtime's conf, and the state of the policies from the cluster, if the daemon ends
+    /// because its DaemonSet was deleted.
     pub(super) async fn leave_if_uninstalled(&self) {
-        let (Some(removal), Some(provided)) = (&self.removal, &self.provided) else {
+        let Some(removal) = &self.removal else {
             return;
         };
-        if removal.is_uninstalled().await
+        if !removal.is_uninstalled().await {
+            return;
+        }
+        self.hide_policies().await;
+        if let Some(provided) = &self.provided
             && let Err(error) = provided.remove()
         {
             tracing::error!(

@@ -27,25 +27,25 @@ impl App {
             .as_ref()
             .and_then(|traces| traces.exported.as_ref());
         snapshot.exported = exported.map(|counts| counts.now());
+        let mut entries = Vec::new();
         for cni_dir in self.pipeline.directories() {
             snapshot.undos += self.pipeline.undos(&cni_dir).len();
             snapshot.containers += self.ledger.count(&cni_dir);
             // An unreadable directory is logged where its content matters.
             let deferred = self.ledger.deferred(&cni_dir).await;
             snapshot.deferred += deferred.map_or(0, |containers| containers.len());
-            if !self.shows_pod_networks {
+            if !self.shows_pod_networks && self.pod_counters.is_none() {
                 continue;
             }
-            let Ok(listing) = self.pipeline.entries(&cni_dir).await else {
-                continue;
-            };
-            let networks = listing.entries.into_iter().map(|entry| PodNetwork {
-                pod: entry.pod.name,
-                namespace: entry.pod.namespace,
-                interface: entry.if_name.to_string(),
-                network_name: entry.network,
-            });
-            snapshot.pod_networks.extend(networks);
+            if let Ok(listing) = self.pipeline.entries(&cni_dir).await {
+                entries.extend(listing.entries);
+            }
+        }
+        if self.shows_pod_networks {
+            snapshot.pod_networks = entries.iter().map(PodNetwork::of).collect();
+        }
+        if let Some(counters) = &self.pod_counters {
+            snapshot.traffic = counters.read(entries).await;
         }
         snapshot
     }

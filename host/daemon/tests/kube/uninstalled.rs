@@ -1,12 +1,12 @@
 //! The runtime's conf after SIGTERM: a daemon whose DaemonSet was deleted takes it away, one that is
 //! restarted keeps it, and so does one that cannot find out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::json;
 
-use crate::rig::{LONG, NODE, Rig};
+use crate::rig::{LONG, NODE, Rig, until};
 
 const SHIM: &str = "multus-shim";
 
@@ -42,8 +42,17 @@ impl Daemon {
             "multusAutoconfigDir": at.join("net.d"),
             "cniConfigDir": at.join("net.d"),
             "logLevel": "verbose",
-            "cnidaria": {"nodeName": NODE, "daemonSet": "kube-system/cnidaria"},
+            "cnidaria": {
+                "nodeName": NODE,
+                "daemonSet": "kube-system/cnidaria",
+                "policies": {
+                    "modules": at.join("modules"),
+                    "cache": at.join("cache"),
+                    "state": at.join("state"),
+                },
+            },
         });
+        add_broken_policy(&rig, &at.join("modules"));
         std::fs::write(at.join("daemon-config.json"), config.to_string()).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_cnidaria-daemon"))
             .arg("--config")
@@ -76,8 +85,8 @@ impl Daemon {
         self.rig.dir.path().join("net.d/00-multus.conf")
     }
 
-    /// Whether the conf is there after SIGTERM.
-    async fn keeps_conf(mut self) -> bool {
+    /// Sends SIGTERM, and waits for the end.
+    async fn end(&mut self) {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         let ended = async {
@@ -86,8 +95,31 @@ impl Daemon {
             }
         };
         tokio::time::timeout(LONG, ended).await.unwrap();
+    }
+
+    /// Whether the conf is there after SIGTERM.
+    async fn keeps_conf(mut self) -> bool {
+        self.end().await;
         self.conf().exists()
     }
+}
+
+/// A policy that does not load, on a node that the cluster has.
+fn add_broken_policy(rig: &Rig, modules: &Path) {
+    rig.api
+        .apply(json!({"kind": "Node", "metadata": {"name": NODE}}));
+    std::fs::create_dir(modules).unwrap();
+    std::fs::write(modules.join("10-a.json"), "{").unwrap();
+}
+
+/// Waits until the cluster shows the policy.
+async fn policy_is_shown(daemon: &Daemon) -> serde_json::Value {
+    let shown = || {
+        let object = daemon.rig.api.get("PolicyNodeStatus", "", NODE)?;
+        object["status"].is_object().then_some(object)
+    };
+    until(|| shown().is_some()).await;
+    shown().unwrap()
 }
 
 fn daemon_set() -> serde_json::Value {
@@ -96,6 +128,28 @@ fn daemon_set() -> serde_json::Value {
         "apiVersion": "apps/v1",
         "metadata": {"name": "cnidaria", "namespace": "kube-system"},
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_are_shown_until_uninstalled() {
+    for is_uninstalled in [false, true] {
+        let mut daemon = Daemon::start(true).await;
+        let object = policy_is_shown(&daemon).await;
+        let policy = &object["status"]["policies"][0];
+        assert_eq!(policy["name"], "10-a");
+        assert_eq!(policy["state"], "Failed");
+        assert!(policy["reason"].as_str().unwrap().contains("10-a.json"));
+        if is_uninstalled {
+            daemon
+                .rig
+                .api
+                .delete("DaemonSet", "kube-system", "cnidaria");
+        }
+        daemon.end().await;
+        let object = daemon.rig.api.get("PolicyNodeStatus", "", NODE);
+        let stays = object.is_some();
+        assert_eq!(stays, !is_uninstalled);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

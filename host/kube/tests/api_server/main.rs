@@ -16,6 +16,7 @@ mod events;
 mod on_demand;
 mod outages;
 mod pods;
+mod policy_status;
 mod resources;
 mod roles;
 mod status;

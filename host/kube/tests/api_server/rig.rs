@@ -30,6 +30,7 @@ impl Rig {
     pub(crate) async fn new() -> Self {
         let api = FakeApi::builder()
             .roles(deploy("base/rbac.yaml"))
+            .roles(deploy("base/policy-status.yaml"))
             .roles(deploy("components/policy-lookups/policy-lookups.yaml"))
             .start()
             .await

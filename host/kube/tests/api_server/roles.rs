@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cnidaria_core::ports::{Cluster, Event, EventKind, Reach};
-use cnidaria_kube::DaemonSet;
+use cnidaria_kube::{DaemonSet, Kube, NodePolicies};
 use fake_api::Recorded;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::policy_status;
 use crate::rig::{self, LONG, NODE, Rig, deploy, until, until_ready};
 
 /// `verb resource` of every rule of the cluster roles in these manifests.
@@ -32,6 +33,18 @@ pub(crate) fn allowed(files: &[&str]) -> BTreeSet<String> {
     allowed
 }
 
+async fn publish_and_delete(rig: &Rig, kube: &Kube) {
+    rig.api
+        .apply(json!({"kind": "Node", "metadata": {"name": NODE}}));
+    let status = kube.policy_status("1", policy_status::PACE).unwrap();
+    status.publish(NodePolicies::default());
+    until(|| policy_status::object(rig).is_some_and(|object| object["status"].is_object())).await;
+    kube.client()
+        .delete_policy_status(NODE, LONG)
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn role_allows_exactly_the_requests_made() {
     let mut used = BTreeSet::new();
@@ -54,6 +67,7 @@ async fn role_allows_exactly_the_requests_made() {
             .daemon_set("kube-system", "cnidaria", LONG)
             .await;
         assert_eq!(daemon_set, DaemonSet::Deleted);
+        publish_and_delete(&rig, &kube).await;
         kube.set_network_status(&pod, "[1]").await.unwrap();
         for _ in 0..2 {
             let event = Event {
@@ -72,6 +86,7 @@ async fn role_allows_exactly_the_requests_made() {
         used,
         allowed(&[
             "base/rbac.yaml",
+            "base/policy-status.yaml",
             "components/policy-lookups/policy-lookups.yaml"
         ])
     );

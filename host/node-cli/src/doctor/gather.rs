@@ -153,7 +153,7 @@ async fn cluster(settings: &DaemonConfig) -> Cluster {
     if settings.own.manifests.is_some() {
         return Cluster::None { manifests: true };
     }
-    let node = settings.own.node_name.clone().unwrap_or_default();
+    let node = node_name(settings);
     let variable = |name: &str| std::env::var(name).ok();
     let Some(access) = settings.api_server.access(&node, variable) else {
         return Cluster::None { manifests: false };
@@ -176,6 +176,12 @@ async fn cluster(settings: &DaemonConfig) -> Cluster {
         }
         _ => None,
     };
+    let is_shown = settings.own.policies.as_ref();
+    let is_shown = is_shown.is_some_and(|policies| policies.node_status) && !rights.is_empty();
+    let policy_status = match is_shown {
+        true => Some(client.policy_status(&node, PATIENCE).await),
+        false => None,
+    };
     Cluster::Server(Box::new(Server {
         files,
         token,
@@ -183,7 +189,19 @@ async fn cluster(settings: &DaemonConfig) -> Cluster {
         nads,
         rights,
         daemon_set,
+        policy_status,
     }))
+}
+
+/// The node's name, as the daemon finds it.
+pub(crate) fn node_name(settings: &DaemonConfig) -> String {
+    let of_pod = || std::env::var("MULTUS_NODE_NAME").ok();
+    let configured = settings.own.node_name.clone();
+    let name = configured.or_else(|| of_pod().filter(|name| !name.is_empty()));
+    name.unwrap_or_else(|| {
+        let host = rustix::system::uname();
+        host.nodename().to_string_lossy().into_owned()
+    })
 }
 
 /// The files that an access needs, and its token.

@@ -10,6 +10,8 @@ mod report;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use gather::node_name;
+
 use std::error::Error;
 use std::path::Path;
 

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use cni_types::conf::NetworkConfList;
 use cnidaria_core::domain::nad::Nad;
+use cnidaria_kube::Published;
 use cnidaria_kube::client::{self, DaemonSet, Right};
 use cnidaria_kube::expiry::Validity;
 use config::conf_file::Generated;
@@ -78,6 +79,8 @@ pub(crate) struct Server {
     pub(crate) rights: Vec<(Right, Result<bool, client::Error>)>,
     /// What the configured DaemonSet is.
     pub(crate) daemon_set: Option<DaemonSet>,
+    /// What the cluster shows of the node's policies, if it is to.
+    pub(crate) policy_status: Option<Result<Option<Published>, client::Error>>,
 }
 
 /// A network interface of the node.

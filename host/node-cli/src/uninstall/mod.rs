@@ -96,6 +96,7 @@ pub fn uninstall(
         ledger::remove(&config)?;
     }
     remove_data(&config)?;
+    text += &cluster::delete_policy_status(&config);
     text += "uninstalled\n";
     Ok(Output { text, code: 0 })
 }

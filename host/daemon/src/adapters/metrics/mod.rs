@@ -1,6 +1,7 @@
 //! Metrics in the Prometheus text format. No label has a value that a pod chooses.
 
 mod guests;
+mod interfaces;
 mod node;
 mod policies;
 mod types;

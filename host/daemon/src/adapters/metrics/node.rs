@@ -9,7 +9,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use cnidaria_core::domain::entry::Entry;
+
+use super::interfaces::Interfaces;
 use super::registered;
+use crate::adapters::pod_counters::Reading;
 
 /// Maximum number of `pod_network_name_info` series: more than a node has interfaces.
 const MAX_POD_NETWORKS: usize = 5000;
@@ -49,6 +53,18 @@ pub struct PodNetwork {
     pub network_name: String,
 }
 
+impl PodNetwork {
+    /// The labels of an attachment.
+    pub fn of(entry: &Entry) -> Self {
+        Self {
+            pod: entry.pod.name.clone(),
+            namespace: entry.pod.namespace.clone(),
+            interface: entry.if_name.to_string(),
+            network_name: entry.network.clone(),
+        }
+    }
+}
+
 /// What a scrape reads.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -70,6 +86,8 @@ pub struct Snapshot {
     pub exported: Option<[(&'static str, u64); 3]>,
     /// Pods and their networks; empty unless configured.
     pub pod_networks: Vec<PodNetwork>,
+    /// Traffic of pods' interfaces; empty unless configured.
+    pub traffic: Reading,
 }
 
 #[derive(Debug)]
@@ -83,6 +101,7 @@ pub(super) struct NodeMetrics {
     undos: Gauge,
     exported: Family<Export, Counter>,
     pod_networks: Family<PodNetwork, Gauge>,
+    interfaces: Interfaces,
 }
 
 impl NodeMetrics {
@@ -137,6 +156,7 @@ impl NodeMetrics {
                 "pod_network_name_info",
                 "Networks of the node's pods, in the convention of the network-metrics daemon",
             ),
+            interfaces: Interfaces::register(registry),
         }
     }
 
@@ -177,6 +197,7 @@ impl NodeMetrics {
         for labels in snapshot.pod_networks.into_iter().take(MAX_POD_NETWORKS) {
             self.pod_networks.get_or_create(&labels).set(0);
         }
+        self.interfaces.set(snapshot.traffic);
     }
 }
 

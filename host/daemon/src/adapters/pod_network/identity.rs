@@ -37,13 +37,18 @@ impl Node {
 
     /// The identity of a pod's namespace.
     pub(super) fn namespace(&self, file: &File, cookie: Option<u64>) -> io::Result<Namespace> {
-        Ok(Namespace {
-            boot_id: boot_id().to_owned(),
-            file: NetnsId::of(&file.metadata()?),
-            cookie,
-            added_at: None,
-        })
+        found(file, cookie)
     }
+}
+
+/// The identity of a namespace that was opened.
+pub(in crate::adapters) fn found(file: &File, cookie: Option<u64>) -> io::Result<Namespace> {
+    Ok(Namespace {
+        boot_id: boot_id().to_owned(),
+        file: NetnsId::of(&file.metadata()?),
+        cookie,
+        added_at: None,
+    })
 }
 
 /// The kernel's id of this boot.
@@ -59,7 +64,7 @@ pub(super) fn boot_id() -> &'static str {
 }
 
 /// Whether a file is a namespace, rather than a leftover mount point.
-pub(super) fn is_namespace(file: &File) -> bool {
+pub(in crate::adapters) fn is_namespace(file: &File) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|found| found.f_type == NSFS)
 }
 
@@ -81,7 +86,7 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The cookie of this thread's network namespace; `None` if the kernel does not support it.
-pub(super) fn cookie() -> io::Result<Option<u64>> {
+pub(in crate::adapters) fn cookie() -> io::Result<Option<u64>> {
     /// `SO_NETNS_COOKIE` in the kernel's `socket.h`, since Linux 5.14.
     const NETNS_COOKIE: libc::c_int = 71;
     let socket = TcpSocket::new_v4()?;

@@ -4,7 +4,7 @@
 //! else: passing the work to another thread and waiting for it takes several times as long. Sockets
 //! created inside stay there and are used from outside.
 
-mod identity;
+pub(super) mod identity;
 mod inhabitants;
 mod routes;
 

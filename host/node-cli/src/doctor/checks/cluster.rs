@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::Check;
 use crate::doctor::Severity::{Error, Notice, Warning};
-use crate::doctor::node::{Cluster, Node, Server};
+use crate::doctor::node::{Cluster, Daemon, Node, Server};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -102,6 +102,15 @@ pub(super) const CHECKS: &[Check] = &[
         mend: "Set cnidaria.daemonSet to the DaemonSet's name, or run `cnidaria uninstall` on each node before you remove it.",
         pre: false,
         run: unnamed_daemon_set,
+    },
+    Check {
+        code: "A711",
+        severity: Notice,
+        title: "the cluster does not show the state of this node's policies",
+        why: "`kubectl get policynodestatuses` has nothing of this node, or something old. Pods and policies are not affected.",
+        mend: "Apply deploy/kustomize/base/policy-status.yaml and restart the daemon, or set cnidaria.policies.nodeStatus to false.",
+        pre: false,
+        run: no_policy_status,
     },
 ];
 
@@ -219,6 +228,35 @@ fn no_daemon_set(node: &Node) -> Vec<String> {
         Some(DaemonSet::Refused(reason)) => vec![reason.clone()],
         _ => Vec::new(),
     }
+}
+
+fn no_policy_status(node: &Node) -> Vec<String> {
+    let Daemon::Serving { policies, .. } = &node.daemon else {
+        return Vec::new();
+    };
+    let shown = server(node).and_then(|server| server.policy_status.as_ref());
+    let shown = match shown {
+        Some(Ok(Some(shown))) => shown,
+        Some(Ok(None)) => {
+            return vec!["the cluster has no PolicyNodeStatus of this node".to_owned()];
+        }
+        Some(Err(ApiError::NotFound(_))) => {
+            return vec!["the cluster does not have the kind PolicyNodeStatus".to_owned()];
+        }
+        Some(Err(ApiError::Refused(reason))) if !is_unauthorized(reason) => {
+            return vec![reason.clone()];
+        }
+        _ => return Vec::new(),
+    };
+    let old = policies.policies.iter().filter(|policy| {
+        let shown = shown
+            .policies
+            .iter()
+            .find(|(name, ..)| *name == policy.name);
+        shown.is_some_and(|(_, _, digest)| *digest != policy.digest)
+    });
+    old.map(|policy| format!("{}: the cluster shows another module", policy.name))
+        .collect()
 }
 
 fn unnamed_daemon_set(node: &Node) -> Vec<String> {

@@ -315,6 +315,11 @@ pub(super) const CASES: &[Case] = &[
         &[],
     ),
     (
+        "A711",
+        |rig| rig.server().policy_status = Some(Ok(None)),
+        &[],
+    ),
+    (
         "A751",
         |rig| rig.server().certificates = vec![certificate(Use::Client, -365, -1)],
         &[],

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use cnidaria_core::domain::nad::Nad;
-use cnidaria_kube::DaemonSet;
 use cnidaria_kube::expiry::{Use, Validity};
+use cnidaria_kube::{DaemonSet, Published};
 use config::daemon::DaemonConfig;
 use serde_json::{Value, json};
 use shim_api::admin::{
@@ -97,6 +97,9 @@ impl Rig {
                 )]),
                 rights: RIGHTS.into_iter().map(|right| (right, Ok(true))).collect(),
                 daemon_set: Some(DaemonSet::Present),
+                policy_status: Some(Ok(Some(Published {
+                    policies: vec![("guard".to_owned(), "Loaded".to_owned(), None)],
+                }))),
             })),
             links: vec![
                 link("eth0", 1500),

@@ -61,6 +61,31 @@ fn every_right_of_the_role_is_asked_for() {
 }
 
 #[test]
+fn what_the_cluster_shows_of_policies_is_compared() {
+    use cnidaria_kube::client::Error;
+    let found = |change: fn(&mut Rig)| {
+        let mut rig = Rig::sound();
+        change(&mut rig);
+        rig.found(false)
+    };
+    let text = |text: &str| vec![("A711", text.to_owned())];
+    let no_kind = found(|rig| {
+        rig.server().policy_status = Some(Err(Error::NotFound("404".to_owned())));
+    });
+    assert_eq!(
+        no_kind,
+        text("the cluster does not have the kind PolicyNodeStatus")
+    );
+    let refused = found(|rig| {
+        rig.server().policy_status = Some(Err(Error::Refused("403: forbidden".to_owned())));
+    });
+    assert_eq!(refused, text("403: forbidden"));
+    let old = found(|rig| rig.policy().digest = Some("sha256:2".to_owned()));
+    assert_eq!(old, text("guard: the cluster shows another module"));
+    assert_eq!(found(|rig| rig.server().policy_status = None), Vec::new());
+}
+
+#[test]
 fn findings_are_text_or_json() {
     let rig = Rig::sound();
     rig.remove("bin/macvlan");
