@@ -21,7 +21,12 @@
 #   make profile  records a profile for PGO under target/profile, which later release builds use
 
 CARGO ?= cargo
+# Its output would be in another directory.
+unexport CARGO_BUILD_TARGET
 target := $(or $(CARGO_TARGET_DIR),target)
+# Where cargo builds, also if the user's own configuration of cargo says so.
+built = $(or $(CARGO_TARGET_DIR),$(shell $(CARGO) metadata --no-deps --offline --format-version 1 2>/dev/null | \
+	sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'),target)
 # Release builds keep this machine's paths out of what they write.
 release_cargo = RUSTFLAGS="$$(deploy/release/flags)" $(CARGO)
 
@@ -34,8 +39,8 @@ demo:
 	@tests/setup/install demo
 	$(CARGO) build --bins -p cnidaria-daemon -p cnidaria -p cnidaria-demo -p test-artifacts
 	$(CARGO) build-shim
-	$(target)/debug/test-artifacts build all
-	@exec tests/node/enter $(target)/debug/cnidaria-demo
+	"$(built)/debug/test-artifacts" build all
+	@exec tests/node/enter "$(built)/debug/cnidaria-demo"
 
 .PHONY: test
 test:
@@ -44,7 +49,7 @@ test:
 # dependencies, which would otherwise be built twice.
 	$(CARGO) build --workspace --all-targets
 	$(CARGO) build-shim
-	$(target)/debug/test-artifacts build all
+	"$(built)/debug/test-artifacts" build all
 	CNIDARIA_BUILT=yes $(CARGO) test --workspace
 
 .PHONY: soak

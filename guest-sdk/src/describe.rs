@@ -1,9 +1,7 @@
 //! What a policy says of itself, in a custom section of its component.
 
+use crate::const_text::Text;
 use crate::schema::Json;
-
-/// Maximum bytes of a description, as of the host.
-pub const MAX: usize = 64 << 10;
 
 /// The grants that a policy can ask for.
 const GRANTS: &[&str] = &[
@@ -57,7 +55,7 @@ macro_rules! describe {
         $(limits: { $($limit:literal: $value:literal),* $(,)? },)?
     ) => {
         const _: () = {
-            const TEXT: &$crate::describe::Text = &$crate::describe::Description {
+            const TEXT: &$crate::const_text::Text = &$crate::describe::Description {
                 name: ::std::env!("CARGO_PKG_NAME"),
                 version: ::std::env!("CARGO_PKG_VERSION"),
                 settings: $crate::__settings!($($settings)?),
@@ -112,10 +110,7 @@ impl Description {
     /// # Panics
     /// If a grant does not exist, or the text is too long. The macro makes these errors of compilation.
     pub const fn text(&self) -> Text {
-        let mut text = Text {
-            bytes: [0; MAX],
-            length: 0,
-        };
+        let mut text = Text::new();
         text.push("{\"name\":");
         text.push_string(self.name);
         text.push(",\"version\":");
@@ -147,107 +142,18 @@ impl Description {
     }
 }
 
-/// Text that is made at compile time.
-#[derive(Debug, Clone, Copy)]
-pub struct Text {
-    bytes: [u8; MAX],
-    length: usize,
-}
-
-impl Text {
-    /// Its bytes.
-    pub const fn length(&self) -> usize {
-        self.length
-    }
-
-    /// The first `N` bytes.
-    pub const fn bytes<const N: usize>(&self) -> [u8; N] {
-        match self.bytes.first_chunk() {
-            Some(bytes) => *bytes,
-            None => [0; N],
-        }
-    }
-
-    pub(crate) const fn push(&mut self, text: &str) {
-        let mut bytes = text.as_bytes();
-        while let [byte, others @ ..] = bytes {
-            self.push_byte(*byte);
-            bytes = others;
-        }
-    }
-
-    /// A JSON string.
-    pub(crate) const fn push_string(&mut self, text: &str) {
-        self.push("\"");
-        let mut bytes = text.as_bytes();
-        while let [byte, others @ ..] = bytes {
-            match *byte {
-                b'"' | b'\\' => {
-                    self.push("\\");
-                    self.push_byte(*byte);
-                }
-                // Control characters are not part of a name.
-                0..0x20 => self.push(" "),
-                byte => self.push_byte(byte),
-            }
-            bytes = others;
-        }
-        self.push("\"");
-    }
-
-    pub(crate) const fn push_strings(&mut self, texts: &[&str]) {
-        self.push("[");
-        let mut rest = texts;
-        while let [text, others @ ..] = rest {
-            self.push_string(text);
-            if !others.is_empty() {
-                self.push(",");
-            }
-            rest = others;
-        }
-        self.push("]");
-    }
-
-    pub(crate) const fn push_number(&mut self, number: i128) {
-        if number < 0 {
-            self.push("-");
-        }
-        let number = number.unsigned_abs();
-        let mut power = 1;
-        while number / power >= 10 {
-            power *= 10;
-        }
-        while power > 0 {
-            // A digit.
-            self.push_byte(b'0' + (number / power % 10) as u8);
-            power /= 10;
-        }
-    }
-
-    const fn push_byte(&mut self, byte: u8) {
-        let rest = self.bytes.split_at_mut_checked(self.length);
-        assert!(
-            matches!(rest, Some((_, [_, ..]))),
-            "the description has more than 65536 bytes"
-        );
-        if let Some((_, [place, ..])) = rest {
-            *place = byte;
-        }
-        self.length += 1;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::const_text::MAX;
     use crate::schema::{Member, Schema};
 
     fn text(description: &Description) -> Value {
         let text = description.text();
-        let bytes = text.bytes.get(..text.length).unwrap();
-        serde_json::from_slice(bytes).unwrap()
+        let bytes: [u8; MAX] = text.bytes();
+        serde_json::from_slice(bytes.get(..text.length()).unwrap()).unwrap()
     }
 
     #[test]

@@ -63,6 +63,8 @@ extern crate self as cnidaria_guest;
 
 #[doc(hidden)]
 pub mod bindings;
+#[doc(hidden)]
+pub mod const_text;
 mod denial;
 #[doc(hidden)]
 pub mod describe;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::NoSettings;
-use crate::describe::Text;
+use crate::const_text::Text;
 
 /// A type with a schema.
 pub trait Schema {

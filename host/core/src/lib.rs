@@ -11,3 +11,4 @@ pub mod ports;
 pub mod report;
 pub mod spans;
 pub mod stages;
+pub mod supervision;

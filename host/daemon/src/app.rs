@@ -31,12 +31,13 @@ use crate::adapters::node_files::ConfFiles;
 use crate::adapters::pod_network::Netlink;
 use crate::idle;
 use crate::multus_conf::{self, Provided};
-use crate::server::{self, Handler, Socket};
+use crate::server::{self, Handler, Serving, Socket};
 use crate::trace::Traces;
 use ::policies::{Engine, Lookup};
 use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Collector, Pipeline, Ports};
 use cnidaria_core::ports::{Cluster, ClusterError, Meter};
+use cnidaria_core::supervision;
 use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
 use config::own::OwnConfig;
@@ -126,33 +127,41 @@ pub async fn run(
     app.pipeline.begin(&app.cni_dir).await;
     app.clean_up();
     let tenure = settle(&app, tenure, patience).await;
-    tracing::info!(socket_dir = %config.socket_dir.display(), "serving");
+    tracing::info!(socket_dir = %config.socket_dir.display(), "serving requests");
     let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
-    let serving = tokio::spawn(server::run(
-        listener,
+    let serving = Serving {
+        listener: Some(listener),
         handler,
-        config.connection_limit,
-        stopping,
+        connection_limit: config.connection_limit,
+        stop: stopping,
         patience,
-    ));
-    let finishing = Arc::clone(&app);
-    let finishing = tokio::spawn(async move {
-        finishing.pipeline.finish_undos(&finishing.cni_dir).await;
+    };
+    let serving = supervision::spawn("server", serving, |serving| Box::pin(server::run(serving)));
+    let finishing = supervision::spawn("retries of undos", Arc::clone(&app), |app| {
+        Box::pin(app.pipeline.finish_undos(&app.cni_dir))
     });
-    let deferred = Arc::clone(&app);
     let may_defer = config.own.defer_dels && role == Role::Serve;
-    let deferred = tokio::spawn(async move { deferred.finish_deferred(may_defer).await });
-    let collecting = Arc::clone(&app);
-    let collecting = tokio::spawn(async move { collecting.collect().await });
+    let deferred = supervision::spawn("recorded DELs", Arc::clone(&app), move |app| {
+        Box::pin(app.finish_deferred(may_defer))
+    });
+    let collecting = supervision::spawn("collection", Arc::clone(&app), |app| {
+        Box::pin(app.collect())
+    });
     let measuring = match config.metrics_port {
         Some(port) => serve_metrics(port, &app).await,
         None => None,
     };
-    let reloading = tokio::spawn(reload_policies(Arc::clone(&app.policies)));
-    let tidying = tokio::spawn(idle::on_idle(app.answers.subscribe(), tidy));
-    let providing = conf.map(|conf| tokio::spawn(conf.run()));
-    let removal = Arc::clone(&app);
-    let removal = tokio::spawn(async move { removal.watch_daemon_set().await });
+    let reloading = supervision::spawn("policies", Arc::clone(&app.policies), |policies| {
+        Box::pin(reload_policies(policies))
+    });
+    let tidying = supervision::spawn("idle periods", app.answers.subscribe(), move |answers| {
+        Box::pin(idle::on_idle(answers, tidy))
+    });
+    let providing = conf
+        .map(|conf| supervision::spawn("conf of the runtime", conf, |conf| Box::pin(conf.run())));
+    let removal = supervision::spawn("DaemonSet", Arc::clone(&app), |app| {
+        Box::pin(app.watch_daemon_set())
+    });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -183,7 +192,7 @@ pub async fn run(
 }
 
 /// Reloads policies whenever their directories change, forever.
-async fn reload_policies(policies: Arc<PolicyHost>) {
+async fn reload_policies(policies: &Arc<PolicyHost>) {
     loop {
         let Err(error) = policies.watch().await;
         tracing::error!(
@@ -209,7 +218,10 @@ async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHan
         let app = Arc::clone(&app);
         Box::pin(async move { app.metrics_text().await })
     });
-    Some(tokio::spawn(server::metrics::run(listener, text)))
+    let serving = supervision::spawn("metrics", (listener, text), |(listener, text)| {
+        Box::pin(server::metrics::run(listener, text))
+    });
+    Some(serving)
 }
 
 /// Delays requests for containers that still have delegates of an earlier daemon running.
@@ -223,12 +235,16 @@ async fn settle(app: &Arc<App>, tenure: Tenure, patience: Duration) -> Arc<Tenur
         held.insert(container.clone(), hold);
     }
     let settling = Arc::clone(&tenure);
-    tokio::spawn(async move {
+    let settling = async move {
         let settled = settling.settle(orphaned, patience, |container| {
             held.remove(container);
         });
         settled.await;
-    });
+    };
+    tokio::spawn(supervision::once(
+        "delegates of an earlier daemon",
+        settling,
+    ));
     tenure
 }
 

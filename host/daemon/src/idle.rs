@@ -11,7 +11,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(1);
 
 /// Calls `act` at the beginning of each idle period, also once after the start. While idle this
 /// only waits for the next response; no timer runs.
-pub(crate) async fn on_idle(mut answers: watch::Receiver<u64>, act: impl Fn()) {
+pub(crate) async fn on_idle(answers: &mut watch::Receiver<u64>, act: impl Fn()) {
     loop {
         loop {
             answers.mark_unchanged();
@@ -42,10 +42,13 @@ mod tests {
         let acts = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&acts);
         let acted = || acts.load(Ordering::Relaxed);
-        let receiver = answers.subscribe();
-        let waiting = tokio::spawn(on_idle(receiver, move || {
-            count.fetch_add(1, Ordering::Relaxed);
-        }));
+        let mut receiver = answers.subscribe();
+        let waiting = tokio::spawn(async move {
+            let act = move || {
+                count.fetch_add(1, Ordering::Relaxed);
+            };
+            on_idle(&mut receiver, act).await;
+        });
         sleep(10 * IDLE_AFTER).await;
         assert_eq!(acted(), 1, "after the start");
         for _ in 0..10 {

@@ -57,7 +57,7 @@ async fn a_directory_that_is_missing_stays_remembered() {
 }
 
 #[tokio::test]
-async fn delegates_collect_only_if_directories_are_known() {
+async fn delegates_collect_if_all_dirs_are_known() {
     let node = Node::new();
     let (kubelet, podman) = (node.runtime(USUAL, "l"), node.runtime("pods", "other"));
     podman.call(&node.daemon().await, "ADD", "b").await.unwrap();

@@ -156,6 +156,27 @@ async fn a_forgotten_sandbox_is_not_retried() {
     assert!(matches!(error, Error::NotAttached(_)), "{error}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_forgotten_pod_outlives_the_daemon() {
+    let world = World::new();
+    let pipeline = with_stuck(&world, &[]).await;
+    forget(&pipeline, None).await.unwrap();
+    let next = world.pipeline();
+    next.begin(Path::new(DIR)).await;
+    world.log();
+    for _ in 0..2 {
+        next.handle(&body("DEL", "a")).await.unwrap();
+    }
+    assert!(world.log().is_empty(), "no plugin runs");
+    // Once it is attached again, it is a container like others.
+    next.handle(&body("ADD", "a")).await.unwrap();
+    assert!(world.forgotten.lock().unwrap().is_empty());
+    world.recorded.lock().unwrap().clear();
+    world.log();
+    next.handle(&body("DEL", "a")).await.unwrap();
+    assert!(world.log().contains(&"del default".to_owned()));
+}
+
 /// A pod to undo completely: a policy panicked in its ADD, or its file was damaged.
 async fn with_everything_stuck(world: &Arc<World>) -> Arc<Pipeline> {
     world.pod("a", "one,two");

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::args::ContainerId;
+use cnidaria_core::conf::timeouts::Timeouts;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use support::{DIR, World, body, gc_body, retry};
@@ -315,4 +316,79 @@ async fn a_hanging_gc_holds_up_no_namesake() {
     pipeline.handle(&body("ADD", "b")).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::ZERO);
     gc.abort();
+}
+
+/// Adds pods to networks of which each hangs in GC.
+async fn hanging(world: &Arc<World>, pipeline: &Arc<Pipeline>, networks: usize) {
+    for number in 0..networks {
+        let name = format!("t{number}");
+        let conf = format!(r#"{{"cniVersion":"1.0.0","name":"{name}","type":"t"}}"#);
+        let nad = (format!("default/{name}"), conf);
+        world.nads.lock().unwrap().extend([nad]);
+        added(world, pipeline, &name, &name).await;
+        world.fail(&format!("hang gc {name}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_hanging_networks_hold_up_no_gc() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    hanging(&world, &pipeline, 24).await;
+    // Their names sort after those that hang.
+    for network in ["two", "three"] {
+        added(&world, &pipeline, network, network).await;
+    }
+    let one = Timeouts::default().collection();
+    let collect = async || {
+        let begun = tokio::time::Instant::now();
+        let failed = pipeline.handle(&gc_body(None)).await.unwrap_err();
+        let elapsed = begun.elapsed();
+        assert!(elapsed < one + Duration::from_secs(5), "{elapsed:?}");
+        response::cni_error(&failed).to_string()
+    };
+    let message = collect().await;
+    assert!(message.contains("GC did not finish"), "{message}");
+    assert!(message.contains("continues in the background"), "{message}");
+    assert_eq!(count(&world, "gc two"), 0);
+    tokio::time::sleep(4 * one).await;
+    assert_eq!(count(&world, "gc two"), 1, "in the background");
+    // Networks that hung come last the next time.
+    collect().await;
+    assert_eq!(count(&world, "gc two"), 2);
+    assert_eq!(count(&world, "gc three"), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gc_takes_the_place_of_an_earlier_one() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    hanging(&world, &pipeline, 24).await;
+    pipeline.handle(&gc_body(None)).await.unwrap_err();
+    world.mend();
+    pipeline.handle(&gc_body(None)).await.unwrap();
+    world.log();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(world.log().is_empty(), "the first one's rest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_that_panics_ends_no_other() {
+    let world = World::new();
+    let pipeline = world.pipeline();
+    for (pod, network) in [("a", "one"), ("b", "two")] {
+        added(&world, &pipeline, pod, network).await;
+        world.fail(&format!("del {network}"));
+        pipeline.handle(&body("DEL", pod)).await.unwrap_err();
+    }
+    world.mend();
+    world.fail("panic del one");
+    retry(&pipeline, 60).await;
+    assert!(!is_recorded(&world, "b"));
+    let undo = world.undos.lock().unwrap()["cid-a"].clone();
+    assert!(undo.retries > 2, "{undo:?}");
+    assert!(undo.reason.contains("panicked"), "{undo:?}");
+    world.mend();
+    retry(&pipeline, 600).await;
+    assert!(!is_recorded(&world, "a"));
 }

@@ -95,6 +95,29 @@ async fn unplug_removes_only_its_own_entry() {
 }
 
 #[tokio::test]
+async fn a_late_unplug_spares_another_network() {
+    let (world, pipeline) = World::with_pod("a", "one").await;
+    pipeline.hotplug(&plug("ADD", "a", "new")).await.unwrap();
+    world.log();
+    pipeline.hotplug(&plug("DEL", "a", "old")).await.unwrap();
+    let (code, message) = fails(&pipeline, &plug("CHECK", "a", "old")).await;
+    assert_eq!(code, 3, "{message}");
+    assert!(world.log().iter().all(|line| !line.starts_with("del")));
+    assert_eq!(recorded(&world, "a"), ["default", "default/one", "new"]);
+    // The plan is lost, and the results are there.
+    let plan = world.recorded.lock().unwrap().remove("cid-a").unwrap();
+    world
+        .results
+        .lock()
+        .unwrap()
+        .insert("cid-a".to_owned(), plan);
+    pipeline.hotplug(&plug("DEL", "a", "old")).await.unwrap();
+    assert!(world.log().iter().all(|line| !line.starts_with("del")));
+    pipeline.hotplug(&plug("DEL", "a", "new")).await.unwrap();
+    assert!(world.log().contains(&"del new".to_owned()));
+}
+
+#[tokio::test]
 async fn unrecorded_pod_can_be_plugged() {
     let world = World::new();
     world.pod("a", "");

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -297,4 +298,71 @@ async fn gc_does_not_fail_for_what_was_never_made() {
     world.fail("gc two");
     let error = pipeline.handle(&gc).await.unwrap_err();
     assert!(error.to_string().contains("two"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lost_secondary_interface_is_deleted() {
+    // The container's records are lost; what it has in its namespace is not.
+    for (networks, interface) in [
+        ("one", "net1"),
+        ("one@x1", "x1"),
+        ("missing@x1,one", "x1"),
+        ("missing,one", "net2"),
+    ] {
+        let world = World::new();
+        world.pod("a", networks);
+        let pipeline = world.pipeline();
+        world.fail(&format!("exists {interface}"));
+        pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+        world.log();
+        pipeline.handle(&body("DEL", "a")).await.unwrap();
+        let log = world.log();
+        assert!(log.contains(&"del one".to_owned()), "{networks}: {log:?}");
+    }
+}
+
+#[tokio::test]
+async fn output_beyond_the_limit_is_an_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let quiet = "cat >/dev/null\n[ $CNI_COMMAND != ADD ] || echo '{\"cniVersion\":\"1.0.0\"}'";
+    for (name, script) in [("t", quiet), ("loud", "exec yes")] {
+        let path = dir.path().join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let world = World::new();
+    world.pod("a", "one");
+    let loud = r#"{"cniVersion":"1.0.0","name":"one","type":"loud"}"#.to_owned();
+    let nad = ("default/one".to_owned(), loud);
+    world.nads.lock().unwrap().extend([nad]);
+    let pipeline = world.pipeline_executing(dir.path());
+    let error = pipeline.handle(&body("ADD", "a")).await.unwrap_err();
+    assert!(error.to_string().contains("printed more than"), "{error}");
+    assert!(!is_recorded(&world, "cid-a"));
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reused_id_announces_what_it_gives_up() {
+    let (world, pipeline) = World::with_pod("a", "one").await;
+    world.fail("del one");
+    world.fail("netns gone");
+    pipeline.handle(&body("DEL", "a")).await.unwrap();
+    world.fail.lock().unwrap().remove("netns gone");
+    *world.namespaces.lock().unwrap() += 1;
+    world.log();
+    pipeline.handle(&body("ADD", "a")).await.unwrap();
+    let log = world.log();
+    let event = "event UndoGivenUp: interface net1 of network \"default/one\"";
+    let given_up: Vec<_> = log
+        .iter()
+        .filter(|done| done.starts_with("event UndoGivenUp"))
+        .collect();
+    assert!(given_up[0].starts_with(event), "{given_up:?}");
+    assert_eq!(given_up.len(), 1, "{given_up:?}");
+    // Its plugin, once it is there, would release what the new attachment has.
+    world.mend();
+    retry(&pipeline, 3600).await;
+    assert!(!world.log().contains(&"del one".to_owned()));
+    pipeline.handle(&body("CHECK", "a")).await.unwrap();
 }

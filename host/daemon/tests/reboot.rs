@@ -14,7 +14,7 @@ use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::adapters::ledger::{Boot, Files};
 use daemon::config::own::Durability;
 use serde_json::Value;
-use support::{World, body};
+use support::{World, body, gc_body};
 use tempfile::TempDir;
 
 /// A node whose ledger is a directory.
@@ -188,6 +188,53 @@ async fn an_old_file_ends_no_pod_whose_path_is_there() {
 }
 
 #[tokio::test]
+async fn a_pod_outlives_the_age_of_its_files() {
+    for verb in ["CHECK", "ADD", "DEL", "plug", "GC"] {
+        let node = Node::with_a().await;
+        node.as_of_multus();
+        for interface in ["eth0", "net1"] {
+            node.world.fail(&format!("exists {interface}"));
+        }
+        let daemon = node.start().await;
+        node.world.log();
+        match verb {
+            "plug" => support::runtimes::plug(&daemon, "ADD", "a").await,
+            "GC" => drop(daemon.handle(&gc_body(Some("cid-b"))).await.unwrap()),
+            "ADD" => {
+                let error = daemon.handle(&body(verb, "a")).await.unwrap_err();
+                assert!(matches!(error, Error::Attached(_)), "{error}");
+            }
+            _ => drop(daemon.handle(&body(verb, "a")).await.expect(verb)),
+        }
+        let log = node.world.log();
+        let is_outside = log.iter().any(|done| done.starts_with("without netns"));
+        assert!(!is_outside, "{verb}: {log:?}");
+        let is_undone = matches!(verb, "DEL" | "GC");
+        assert_eq!(log.contains(&"del one".to_owned()), is_undone, "{log:?}");
+        assert_eq!(node.is_undone(), is_undone, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn an_old_path_of_another_pod_is_not_entered() {
+    let node = Node::with_a().await;
+    node.as_of_multus();
+    node.world.fail("exists eth0");
+    node.world.pod("b", "");
+    // The process of the path ended, and its number is that of another pod's.
+    let mut request = shim_api::Request::parse(&body("ADD", "b")).unwrap();
+    let path = ("CNI_NETNS".to_owned(), "/run/netns/a".to_owned());
+    request.env.extend([path]);
+    let daemon = node.daemon();
+    node.world.mend();
+    daemon.handle(&request.to_json()).await.unwrap();
+    node.world.fail("exists eth0");
+    node.world.log();
+    daemon.handle(&body("DEL", "a")).await.unwrap();
+    assert_eq!(node.world.log()[..4], UNDONE);
+}
+
+#[tokio::test]
 async fn results_alone_know_their_namespace() {
     for verb in ["DEL", "GC"] {
         let node = Node::with_a().await;
@@ -196,7 +243,7 @@ async fn results_alone_know_their_namespace() {
         *node.world.namespaces.lock().unwrap() += 1;
         node.world.log();
         let request = match verb {
-            "GC" => support::gc_body(Some("cid-other")),
+            "GC" => gc_body(Some("cid-other")),
             _ => body("DEL", "a"),
         };
         node.daemon().handle(&request).await.unwrap();

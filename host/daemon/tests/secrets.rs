@@ -117,7 +117,7 @@ async fn log_has_no_credentials_or_environment() {
             "metadata": { "name": "bad", "namespace": "default" },
             "spec": SECRET,
         }));
-        wait_for(&at.join("log"), "an object cannot be understood");
+        wait_for(&at.join("log"), "cannot read an object of the watch");
         api.expire_watches();
         wait_for(&at.join("log"), "cannot be decoded: ");
         // A credential that the server rejects, and one that cannot be read.
@@ -131,7 +131,7 @@ async fn log_has_no_credentials_or_environment() {
     };
     let (token, answer) = tokio::task::spawn_blocking(requests).await.unwrap();
     let log = std::fs::read_to_string(dir.join("log")).unwrap();
-    assert!(log.contains("conf written"), "{log}");
+    assert!(log.contains("wrote the runtime's conf"), "{log}");
     assert!(
         log.contains("DEBUG") && log.contains("request failed"),
         "{log}"

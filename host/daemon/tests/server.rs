@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use daemon::server::{self, Handler};
+use daemon::server::{self, Handler, Serving};
 use hyper::StatusCode;
 use shim_api::{endpoint, exchange, http, response};
 use tokio::net::UnixListener;
@@ -76,13 +76,14 @@ async fn a_request_that_panics_gets_a_cni_error() {
     let listener = UnixListener::bind(&path).unwrap();
     let (_stop, stopping) = watch::channel(false);
     let patience = Duration::from_secs(1);
-    tokio::spawn(server::run(
-        listener,
-        Arc::new(Faulty),
-        None,
-        stopping,
+    let mut serving = Serving {
+        listener: Some(listener),
+        handler: Arc::new(Faulty),
+        connection_limit: None,
+        stop: stopping,
         patience,
-    ));
+    };
+    tokio::spawn(async move { server::run(&mut serving).await });
     for asked in [
         endpoint::CNI,
         endpoint::DELEGATE,

@@ -192,7 +192,7 @@ fn the_socket_serves_while_a_module_compiles() {
 }
 
 #[test]
-fn check_config_reports_all_mistakes_and_starts_nothing() {
+fn check_config_reports_all_and_starts_nothing() {
     let rig = Rig::new();
     let check = |keys: &str| {
         let mut command = rig.command(keys);

@@ -4,12 +4,14 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cni_types::json::RawObject;
 use cnidaria_core::domain::pod::DEFAULT_NETWORK_ANNOTATION;
 use cnidaria_core::ports::Ledger;
-use support::{World, body};
+use support::{DIR, World, body};
 
 fn annotate(world: &World, pod: &str, annotation: &str, text: &str) {
     let mut pods = world.pods.lock().unwrap();
@@ -101,4 +103,48 @@ async fn without_its_device_a_network_is_undone() {
     world.resources.lock().unwrap().extend([needs]);
     world.fail("devices a uid-a");
     assert_eq!(deleted(&world).await, ["del two", "del one", "del default"]);
+}
+
+/// Answers a DEL of an unknown container whose delegate does not finish, and returns the world of the
+/// next daemon, if this one is killed.
+async fn answered_early(faults: &[&str]) -> Arc<World> {
+    let world = World::new();
+    for fault in faults {
+        world.fail(fault);
+    }
+    world.pipeline().handle(&body("DEL", "a")).await.unwrap();
+    assert!(world.deferred.lock().unwrap().contains_key("cid-a"));
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_success_outlives_the_daemon() {
+    for faults in [
+        // Once the namespace is gone, and at the deadline.
+        &["netns gone", "hang del default"][..],
+        &["hang del default"],
+    ] {
+        let world = answered_early(faults).await;
+        world.running.lock().unwrap().clear();
+        world.mend();
+        world.log();
+        let next = world.pipeline();
+        next.finish_deferred(Path::new(DIR), false).await;
+        let log = world.log();
+        assert_eq!(log.last().unwrap(), "del default", "{log:?}");
+        // The path of the request may be another pod's by then.
+        let is_outside = log.contains(&"without netns eth0".to_owned());
+        assert!(is_outside, "{log:?}");
+        assert!(world.deferred.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_early_success_is_carried_out_once() {
+    let world = answered_early(&["netns gone", "time out del default"]).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(world.deferred.lock().unwrap().is_empty());
+    let log = world.log();
+    let runs = log.iter().filter(|done| done.contains("del default"));
+    assert_eq!(runs.count(), 1, "{log:?}");
 }

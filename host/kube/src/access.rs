@@ -240,7 +240,7 @@ async fn choose(path: &Path, user: &AuthInfo) -> Result<(AuthInfo, Option<Durati
         let token = match (read_token(Path::new(file)), &user.token) {
             (Err(error), Some(token)) => {
                 let error = cnidaria_core::report::chain(&error);
-                tracing::warn!(error, "tokenFile cannot be used, token is used instead");
+                tracing::warn!(error, "cannot use tokenFile; using token instead");
                 token.expose_secret().to_owned()
             }
             (read, _) => read?,

@@ -146,7 +146,10 @@ impl<K: Kind> Cache<K> {
             let earliest = Instant::now() + RESTART;
             match self.follow(&client, config.clone(), &mut backoff).await {
                 WatchEnd::NoStreaming => {
-                    tracing::debug!(kind = K::KIND, "the API server streams no lists");
+                    tracing::debug!(
+                        kind = K::KIND,
+                        "the API server does not stream lists; listing in pages instead"
+                    );
                     config = plain.clone();
                 }
                 WatchEnd::Expired => tokio::time::sleep_until(earliest).await,
@@ -169,7 +172,11 @@ impl<K: Kind> Cache<K> {
             let unreadable = event.as_ref().err().filter(|error| is_unreadable(error));
             if let Some(error) = unreadable {
                 let error = loggable(error);
-                tracing::warn!(kind = K::KIND, error, "an object cannot be understood");
+                tracing::warn!(
+                    kind = K::KIND,
+                    error,
+                    "cannot read an object of the watch; requests that need it ask the API server"
+                );
             }
             std::future::ready(unreadable.is_none())
         });
@@ -230,7 +237,7 @@ impl<K: Kind> Cache<K> {
                 self.listing.store(false, Ordering::Relaxed);
                 self.listed.store(true, Ordering::Relaxed);
                 *self.doubt() = Doubt::default();
-                tracing::debug!(kind = K::KIND, "listed");
+                tracing::debug!(kind = K::KIND, "listed all objects of a watch");
             }
             Event::Apply(object) => self.change(|objects| insert(objects, object)),
             Event::Delete(object) => self.change(|objects| {
@@ -283,9 +290,9 @@ impl<K: Kind> Cache<K> {
             Duration::ZERO
         };
         if self.doubt().is_worth_a_warning(patience) {
-            tracing::warn!(kind = K::KIND, reason, "no watch");
+            tracing::warn!(kind = K::KIND, reason, "the watch failed; retrying");
         } else {
-            tracing::debug!(kind = K::KIND, reason, "no watch");
+            tracing::debug!(kind = K::KIND, reason, "the watch failed; retrying");
         }
         *unavailable = Some(match is_away(error) {
             true => Unavailable::outage(reason, before.as_ref()),

@@ -200,6 +200,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 pub(crate) struct Patience {
     pub(crate) deadline: Instant,
     delay: Duration,
+    /// The server's last refusal.
+    answered: Option<String>,
 }
 
 impl Patience {
@@ -207,11 +209,15 @@ impl Patience {
         Self {
             deadline,
             delay: FIRST_DELAY,
+            answered: None,
         }
     }
 
     /// When to retry; `None` if that would be after the deadline.
     pub(crate) fn next(&mut self, failure: &Failure) -> Option<Instant> {
+        if let Failure::Refused { code, message, .. } = failure {
+            self.answered = Some(format!("{code}: {message}"));
+        }
         let jittered = self.delay / 2 + self.delay.mul_f64(random() / 2.0);
         self.delay = (self.delay * 2).min(LAST_DELAY);
         let delay = failure
@@ -221,6 +227,17 @@ impl Patience {
         // `Retry-After` may be any number of seconds.
         let at = Instant::now().checked_add(delay)?;
         (at < self.deadline).then_some(at)
+    }
+
+    /// The failure to report after the last attempt. If that one got no answer, it names what the
+    /// server answered before: that is the reason for the retries.
+    pub(crate) fn report(&self, failure: Failure) -> Failure {
+        match (failure, &self.answered) {
+            (Failure::Unreachable(reason), Some(answered)) => {
+                Failure::Unreachable(format!("{reason}; it had answered {answered}"))
+            }
+            (failure, _) => failure,
+        }
     }
 }
 
@@ -253,6 +270,28 @@ mod tests {
             let busy = refused(StatusCode::TOO_MANY_REQUESTS, wish);
             assert_eq!(patience.next(&busy), None);
         }
+    }
+
+    #[test]
+    fn a_lost_last_attempt_names_the_answer_before() {
+        let mut patience = Patience::until(Instant::now());
+        let lost = || Failure::Unreachable("no answer in time".to_owned());
+        assert!(!patience.report(lost()).to_string().contains("answered"));
+        patience.next(&Failure::Refused {
+            code: StatusCode::CONFLICT,
+            message: "the object has been modified".to_owned(),
+            retry_after: None,
+            of_object: true,
+            fields: Vec::new(),
+        });
+        patience.next(&lost());
+        assert_eq!(
+            patience.report(lost()).to_string(),
+            "the API server cannot be reached: no answer in time; \
+             it had answered 409 Conflict: the object has been modified"
+        );
+        let refused = refused(StatusCode::FORBIDDEN, None);
+        assert_eq!(patience.report(refused).code(), Some(StatusCode::FORBIDDEN));
     }
 
     #[tokio::test(start_paused = true)]

@@ -111,7 +111,7 @@ impl Client {
             }
             match patience.next(&failure).filter(|_| failure.is_transient()) {
                 Some(at) => tokio::time::sleep_until(at).await,
-                None => return DaemonSet::Unknown(failure.to_string()),
+                None => return DaemonSet::Unknown(patience.report(failure).to_string()),
             }
         }
     }
@@ -144,7 +144,7 @@ impl Client {
                         tokio::time::sleep_until(at).await;
                         continue;
                     }
-                    _ => return Err(failure.into()),
+                    _ => return Err(patience.report(failure).into()),
                 },
             }
             break;

@@ -210,7 +210,7 @@ impl Shared {
         if let Err(error) = self.load(loaded).await {
             tracing::warn!(
                 error = cnidaria_core::report::chain(&error),
-                "credentials are kept as they are"
+                "cannot reload the credentials; keeping the previous ones"
             );
         }
     }

@@ -61,7 +61,7 @@ impl Recorder {
             if lost.is_power_of_two() {
                 tracing::warn!(
                     lost,
-                    "Events are lost, the API server takes them too slowly"
+                    "dropping Events: the API server takes them too slowly"
                 );
             }
         }
@@ -77,25 +77,25 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) async fn run(mut self, caller: Caller) {
+    pub(crate) async fn run(&mut self, caller: &Caller) {
         while let Some((pod, event)) = self.events.recv().await {
             let write = self.memory.note(&pod, &event, Instant::now());
             let outcome = match &write {
                 Write::Drop => continue,
                 Write::Raise { name, count } => {
-                    let raised = raise(&caller, &pod, name, *count).await;
+                    let raised = raise(caller, &pod, name, *count).await;
                     match raised {
                         // The Event was deleted in the meantime: create it again.
                         Err(failure) if failure.code() == Some(StatusCode::NOT_FOUND) => {
-                            self.create(&caller, &pod, &event).await
+                            self.create(caller, &pod, &event).await
                         }
                         raised => raised,
                     }
                 }
-                Write::Create => self.create(&caller, &pod, &event).await,
+                Write::Create => self.create(caller, &pod, &event).await,
             };
             if let Err(failure) = outcome {
-                tracing::debug!(%pod, reason = event.reason, %failure, "an Event was not written");
+                tracing::debug!(%pod, reason = event.reason, %failure, "cannot write an Event; it is lost");
             }
         }
     }

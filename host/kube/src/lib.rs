@@ -39,6 +39,7 @@ use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::domain::resource_claim::{ResourceClaim, ResourceSlice};
 use cnidaria_core::ports::{Cluster, ClusterError, Event, Reach};
+use cnidaria_core::supervision;
 use connection::Connection;
 use events::Recorder;
 use object::{Kind, Namespace, Node};
@@ -95,11 +96,16 @@ impl Kube {
         let mut tasks = vec![
             watch(&pods, &connection, fields),
             watch(&nads, &connection, None),
-            tokio::spawn(writer.run(caller.clone())).abort_handle(),
+            supervision::spawn("Events", (writer, caller.clone()), |(writer, caller)| {
+                Box::pin(writer.run(caller))
+            })
+            .abort_handle(),
         ];
         if let Access::NodeCertificate(own) = settings.access {
             let renewal = Renewal::new(own, connection.clone());
-            tasks.push(tokio::spawn(renewal.run()).abort_handle());
+            let renewing =
+                supervision::spawn("certificate", renewal, |renewal| Box::pin(renewal.run()));
+            tasks.push(renewing.abort_handle());
         }
         Self {
             caller,
@@ -173,6 +179,7 @@ impl Kube {
                 }
                 Err(failure) => {
                     let next = patience.next(&failure).filter(|_| failure.is_transient());
+                    let failure = patience.report(failure);
                     (unavailable::<Pod>(namespace, name, failure), next)
                 }
             };
@@ -213,8 +220,11 @@ fn watch<K: Kind>(
     connection: &Connection,
     fields: Option<String>,
 ) -> AbortHandle {
-    let (cache, connection) = (Arc::clone(cache), connection.clone());
-    tokio::spawn(async move { cache.run(&connection, fields.as_deref()).await }).abort_handle()
+    let state = (Arc::clone(cache), connection.clone(), fields);
+    let watching = supervision::spawn(K::KIND, state, |(cache, connection, fields)| {
+        Box::pin(cache.run(connection, fields.as_deref()))
+    });
+    watching.abort_handle()
 }
 
 fn unavailable<K: Kind>(namespace: &str, name: &str, failure: Failure) -> ClusterError {
@@ -273,7 +283,10 @@ impl Cluster for Kube {
                 }
                 Err(failure) => match patience.next(&failure).filter(|_| failure.is_transient()) {
                     Some(at) => tokio::time::sleep_until(at).await,
-                    None => return Err(unavailable::<Nad>(namespace, name, failure)),
+                    None => {
+                        let failure = patience.report(failure);
+                        return Err(unavailable::<Nad>(namespace, name, failure));
+                    }
                 },
             }
         }

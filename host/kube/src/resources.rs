@@ -103,7 +103,7 @@ async fn get<T: DeserializeOwned>(
             }
             Err(failure) => match patience.next(&failure).filter(|_| failure.is_transient()) {
                 Some(at) => tokio::time::sleep_until(at).await,
-                None => return Err(failure),
+                None => return Err(patience.report(failure)),
             },
         }
     }

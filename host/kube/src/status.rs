@@ -68,7 +68,7 @@ pub(crate) async fn write(
                 tokio::time::sleep_until(at).await;
             }
             (None, Some(at)) if failure.is_transient() => tokio::time::sleep_until(at).await,
-            _ => return Err(final_error(pod, &failure)),
+            _ => return Err(final_error(pod, &patience.report(failure))),
         }
     }
 }

@@ -399,7 +399,7 @@ async fn a_binary_that_cannot_start_is_not_executed() {
 }
 
 #[tokio::test]
-async fn an_exit_is_a_refusal_and_a_signal_is_not() {
+async fn an_answer_is_a_refusal_and_a_signal_is_not() {
     for (script, is_refusal) in [
         ("echo '{\"code\":7,\"msg\":\"no\"}'; exit 1", true),
         ("echo 'cannot open shared object file' >&2; exit 127", true),
@@ -408,6 +408,7 @@ async fn an_exit_is_a_refusal_and_a_signal_is_not() {
             true,
         ),
         ("exit 255", true),
+        ("yes", true),
         ("kill -KILL $$", false),
         ("sleep 60", false),
     ] {

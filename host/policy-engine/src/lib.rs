@@ -16,6 +16,7 @@ mod pool;
 pub mod record;
 mod run;
 mod state;
+mod thread;
 mod transaction;
 #[cfg(feature = "compile")]
 pub mod trial;

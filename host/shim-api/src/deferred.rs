@@ -142,7 +142,7 @@ impl Record {
     }
 }
 
-/// In the place of a boot id that the kernel does not tell.
+/// Stands for a boot id that cannot be read.
 pub const UNKNOWN_BOOT: &str = "unknown";
 
 /// The kernel's boot id; [`UNKNOWN_BOOT`] if it cannot be read.

@@ -52,12 +52,12 @@ pub enum Error {
         source: io::Error,
     },
     /// The deadline expired. The daemon may still be processing the request.
-    #[error("no answer within the time")]
+    #[error("the daemon did not answer in time")]
     TimedOut,
     /// The peer closed without reading the request, so it did not start: the kernel reports the
     /// unread data. This can be a killed daemon whose socket was still held by a child it was
     /// spawning.
-    #[error("the other side went without reading the request")]
+    #[error("the daemon closed the connection without reading the request")]
     Unread(#[source] io::Error),
     /// The connection broke. The daemon may have done all, some or none of the work.
     #[error("the connection was lost while waiting for the answer")]

@@ -94,7 +94,7 @@ pub enum Error {
     Json(#[source] serde_json::Error),
     /// The body is JSON, but not a request. The value is not quoted: it may be part of an
     /// environment, and errors are logged.
-    #[error("request has not the expected shape, at line {line} column {column}")]
+    #[error("request does not have the expected shape, at line {line} column {column}")]
     Shape {
         /// Line, from 1.
         line: usize,

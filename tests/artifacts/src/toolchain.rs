@@ -49,6 +49,9 @@ pub struct Missing {
     reason: String,
 }
 
+/// Between the flags in `CARGO_ENCODED_RUSTFLAGS`.
+const SEPARATOR: &str = "\x1f";
+
 /// A guest's initial heap in bytes: its allocator's first request, so that memory need not grow.
 const HEAP: usize = 64 << 10;
 
@@ -100,17 +103,17 @@ impl Toolchain {
             )
         };
         let core = self.core_linker.display();
+        let mut flags = vec![
+            "-Clink-arg=--wasi-adapter=none".to_owned(),
+            format!("-Clink-arg=--wasm-ld-path={core}"),
+            format!("-Clink-arg=--initial-heap={HEAP}"),
+        ];
+        flags.extend(without_paths(&workspace()));
         cargo
             .args(["--target", TARGET])
             .env(key("LINKER"), &self.component_linker)
-            .env(
-                key("RUSTFLAGS"),
-                format!(
-                    "-Clink-arg=--wasi-adapter=none -Clink-arg=--wasm-ld-path={core} \
-                     -Clink-arg=--initial-heap={HEAP} {}",
-                    without_paths()
-                ),
-            );
+            // Unlike RUSTFLAGS, it allows spaces in paths.
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join(SEPARATOR));
         if let Compiler::Debian(rustc) = &self.compiler {
             // Debian ships the standard library for the target only as source. Building it needs an
             // unstable feature of cargo, which this variable enables on stable compilers.
@@ -123,16 +126,15 @@ impl Toolchain {
 }
 
 /// The flags that keep this machine's directories out of modules, as `deploy/release/flags` does.
-fn without_paths() -> String {
+fn without_paths(workspace: &Path) -> Vec<String> {
     let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo"));
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home);
-    let directories = [(cargo, "/cargo"), (Some(workspace()), "/cnidaria")];
+    let directories = [(cargo, "/cargo"), (Some(workspace.to_owned()), "/cnidaria")];
     let directories = directories.into_iter();
-    let flags: Vec<_> = directories
+    directories
         .filter_map(|(directory, name)| Some((directory?.canonicalize().ok()?, name)))
         .map(|(directory, name)| format!("--remap-path-prefix={}={name}", directory.display()))
-        .collect();
-    flags.join(" ")
+        .collect()
 }
 
 fn missing(reason: &str) -> Missing {
@@ -216,4 +218,43 @@ fn linkers(sysroot: &Path) -> Option<(PathBuf, PathBuf)> {
         .filter_map(|host| Some(host.ok()?.path().join("bin")))
         .map(|bin| (bin.join("wasm-component-ld"), bin.join("gcc-ld/wasm-ld")))
         .find(|(component, core)| component.is_file() && core.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_with_a_space_is_in_one_flag() {
+        let toolchain = Toolchain {
+            compiler: Compiler::Own,
+            component_linker: "/a b/wasm-component-ld".into(),
+            core_linker: "/a b/wasm-ld".into(),
+        };
+        let mut cargo = Command::new("cargo");
+        toolchain.apply(&mut cargo);
+        let flags = cargo
+            .get_envs()
+            .filter(|(key, _)| key.to_string_lossy().ends_with("RUSTFLAGS"))
+            .map(|(key, value)| (key.to_string_lossy(), value.unwrap_or_default()));
+        let flags: Vec<_> = flags.collect();
+        let [(key, flags)] = flags.as_slice() else {
+            panic!("one variable has the flags: {flags:?}");
+        };
+        assert_eq!(key, "CARGO_ENCODED_RUSTFLAGS");
+        let flags = flags.to_string_lossy();
+        let core = "-Clink-arg=--wasm-ld-path=/a b/wasm-ld";
+        assert!(flags.split(SEPARATOR).any(|flag| flag == core), "{flags}");
+        assert!(flags.split(SEPARATOR).all(|flag| flag.starts_with('-')));
+    }
+
+    #[test]
+    fn paths_of_the_workspace_are_left_out() {
+        let dir = std::env::temp_dir().join(format!("with a space {}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let flags = without_paths(&dir);
+        std::fs::remove_dir(&dir).unwrap();
+        let flag = flags.last().unwrap();
+        assert!(flag.ends_with(&format!("with a space {}=/cnidaria", std::process::id())));
+    }
 }

@@ -81,9 +81,9 @@ pub(crate) enum Section {
     Real,
     /// The cost of policies.
     Policies,
-    /// The cost of edits, and of what tenants write, by its size
+    /// The cost of edits, and of what tenants write, by its size.
     Edits,
-    /// The cost of large modules
+    /// The cost of large modules.
     Modules,
     /// Memory and start-up time.
     Idle,

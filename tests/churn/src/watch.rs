@@ -1,4 +1,4 @@
-//! Looks for the shim all the time: the runtime may execute it at any moment.
+//! Checks continuously that the shim is installed: the runtime may execute it at any moment.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::pods::Progress;
 
-/// Looks often enough to meet a file that is removed and written again.
+/// Poll interval, short enough to catch a file that is removed and written again.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Looks for all names until the run ends; returns how often.
+/// Opens all paths until the run ends. Returns how many opens succeeded.
 ///
 /// # Errors
 /// [`Error::Wrong`] if one was missing or empty.

@@ -86,6 +86,7 @@ async fn edits_are_logged_as_patches_with_context() {
         "hook=before-add",
         "pod=default/web-1",
         "container_id=\"0123456789abcdef\"",
+        "network=\"default/storage\"",
         "mode=\"enforce\"",
         r#"patch=[{"op":"add","path":"/conf/mtu","value":1400}]"#,
     ] {
@@ -157,7 +158,7 @@ async fn a_denial_a_failure_and_a_finding_are_logged() {
         json!({}),
         &[
             " cnidaria::policy: panicked at",
-            "ERROR cnidaria::policy: failed",
+            "ERROR cnidaria::policy: the policy failed",
             "cause=trap",
             "the sky is falling",
             "failure_policy=\"closed\"",

@@ -245,7 +245,7 @@ fn wrong_usage_exits_with_2() {
 }
 
 #[test]
-fn each_wrong_file_has_one_message_with_its_place() {
+fn a_wrong_file_has_one_message_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let guest = test_artifacts::guest("annotation-mtu");
     let guest = guest.to_string_lossy();

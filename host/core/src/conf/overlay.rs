@@ -66,7 +66,7 @@ impl Overlay {
         }
         let (conf, wrong) = NetConf::parse_for_removal(text, &self.overrides)?;
         for error in wrong {
-            tracing::warn!(%error, "passed over in the conf of a request that removes");
+            tracing::warn!(%error, "ignoring an invalid member of the request's conf: a DEL or GC must not fail because of it");
         }
         Ok(Arc::new(self.searching(conf)))
     }

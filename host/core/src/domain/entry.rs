@@ -62,8 +62,8 @@ pub struct Entry {
 pub struct FailedAdd {
     /// The plugin's index in the chain. Earlier plugins succeeded, later ones never ran.
     pub plugin: usize,
-    /// Whether the plugin exited by itself with an error, rather than hanging, dying by a signal or
-    /// printing a malformed result. The error need not be an error object.
+    /// Whether the plugin answered with an error, rather than hanging, dying by a signal or printing a
+    /// malformed result. The error need not be an error object; it may be output beyond the limit.
     pub refused: bool,
     /// Whether the plugin was started at all.
     #[serde(default = "begun")]
@@ -135,8 +135,8 @@ impl Entry {
         }
     }
 
-    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it exited by
-    /// itself with an error on the ADD and now on the DEL (`refused`).
+    /// Whether a plugin whose DEL failed left nothing behind: its ADD never ran, or it answered with an
+    /// error on the ADD and now on the DEL (`refused`).
     pub fn made_nothing(&self, plugin: usize, refused: bool) -> bool {
         match (&self.result, &self.failed_add) {
             (None, Some(failed)) if !failed.unfinished => {

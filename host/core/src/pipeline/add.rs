@@ -8,12 +8,13 @@ use cni_types::result::CniResult;
 
 use super::dirs::Dirs;
 use super::execution::Execution;
+use super::gc::GUESSED;
 use super::limits::Limits;
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
-use super::{Error, Pipeline, clearing, events, undo, warnings};
+use super::{Error, Pipeline, clearing, events, undo, undone, warnings};
 use crate::conf::net_conf::NetConf;
-use crate::domain::attachment::Plan;
+use crate::domain::attachment::{Plan, interface_at};
 use crate::domain::namespace::Namespace;
 use crate::domain::networks::Networks;
 use crate::domain::pod::Pod;
@@ -33,12 +34,13 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     let dirs = Dirs::of(&request.conf);
     let turn = clearing::turn(pipeline, &dirs, &request, ticket, &mut limits);
     let turn = stage("turn", turn).await?;
+    let mut if_names = Vec::new();
     // Boxed, like the undo below, to keep the moved futures small.
-    let prepared = Box::pin(prepare(pipeline, &request));
+    let prepared = Box::pin(prepare(pipeline, &request, &mut if_names));
     let (plan, mut policies) = match limits.apply(prepared).await {
         Ok(prepared) => prepared,
         Err(error) => {
-            note_unmade(pipeline, &dirs, &request).await;
+            note_unmade(pipeline, &dirs, &request, if_names).await;
             return Err(error);
         }
     };
@@ -49,7 +51,7 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
         guard.disarm();
         return Err(error.into());
     }
-    pipeline.undone.remove(&dirs.cni, &request.container_id);
+    undone::attached(pipeline, &dirs, &request.container_id).await;
     pipeline.traces.insert(&dirs.cni, &request.container_id);
     match execution.run(&plan, &mut *policies, &mut limits).await {
         Ok(result) => {
@@ -75,16 +77,24 @@ pub(super) async fn add(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
 
 /// Notes that a failed ADD made nothing, which spares its DEL the search in the cluster. Results of
 /// an earlier use of the id must still be undone. So must an interface that is there although
-/// nothing records it: the records of the container itself may be lost. Delegates do not enter the
-/// namespace if it is recorded as another container's.
-async fn note_unmade(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) {
+/// nothing records it: the records of the container itself may be lost. `if_names` are those of the
+/// pod's networks, as far as the ADD got to know them. Delegates do not enter the namespace if it is
+/// recorded as another container's.
+async fn note_unmade(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    request: &PodRequest,
+    mut if_names: Vec<IfName>,
+) {
     let ports = &pipeline.ports;
     let results = ports.ledger.results(&dirs.cni, &request.sandbox()).await;
-    let names = std::slice::from_ref(&request.if_name);
+    if_names.push(request.if_name.clone());
+    // Networks that were not resolved have these names unless they ask for others.
+    if_names.extend((1..=GUESSED).map(interface_at));
     let is_there = match request.netns.as_deref() {
         Some(netns) => ports
             .pod_network
-            .look(Path::new(netns), names)
+            .look(Path::new(netns), &if_names)
             .await
             .is_ok_and(|inside| !inside.existing.is_empty()),
         None => false,
@@ -95,10 +105,12 @@ async fn note_unmade(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) {
     }
 }
 
-/// Everything before the first side effect: the plan after the policies.
+/// Everything before the first side effect: the plan after the policies. Adds the interfaces of the
+/// pod's networks to `if_names`, also if it fails.
 async fn prepare(
     pipeline: &Pipeline,
     request: &PodRequest,
+    if_names: &mut Vec<IfName>,
 ) -> Result<(Plan, Box<dyn PolicySession>), Error> {
     let files = &*pipeline.ports.node_files;
     let indicator = readiness::await_indicator(&request.conf, files, pipeline.timeouts.readiness);
@@ -110,9 +122,17 @@ async fn prepare(
         .ports
         .policies
         .begin(Command::Add, &sandbox, Some(&pod));
-    match planned(pipeline, request, sandbox, &pod, &mut *policies).await {
+    let planned = planned(pipeline, request, (sandbox, &pod), &mut *policies, if_names);
+    match planned.await {
         Ok(plan) => Ok((plan, policies)),
         Err(error) => {
+            if let Ok(networks) = resolve::networks(&request.conf, &pod, &pipeline.limits) {
+                if_names.extend(
+                    networks
+                        .selections()
+                        .filter_map(|one| one.interface.clone()),
+                );
+            }
             policies.add_failed(&[], failure(&error)).await;
             Err(error)
         }
@@ -123,9 +143,9 @@ async fn prepare(
 async fn planned(
     pipeline: &Pipeline,
     request: &PodRequest,
-    sandbox: Sandbox,
-    pod: &Pod,
+    (sandbox, pod): (Sandbox, &Pod),
     policies: &mut dyn PolicySession,
+    if_names: &mut Vec<IfName>,
 ) -> Result<Plan, Error> {
     let conf = &request.conf;
     let networks = stage("select", select(pipeline, conf, pod, policies)).await?;
@@ -135,6 +155,7 @@ async fn planned(
             events::network_missing(pipeline, &pod.reference(), error);
         }
     })?;
+    if_names.extend(plan.attachments.iter().map(|one| one.if_name.clone()));
     let namespace = refuse_if_taken(pipeline, request, &plan);
     plan.sandbox.namespace = stage("namespace", namespace).await?;
     warnings::untaken_requests(pipeline, &plan.sandbox.pod, &plan.attachments);

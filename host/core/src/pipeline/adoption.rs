@@ -8,6 +8,7 @@ use super::directories::own;
 use super::dirs::Dirs;
 use super::{Pipeline, reboot, retrying};
 use crate::ports::{Directory, LedgerError, Remembered};
+use crate::supervision;
 
 /// More runtimes than any node has.
 const MAX: usize = 32;
@@ -147,8 +148,10 @@ pub(super) async fn adopt(
         tracing::info!(dir = %dirs.cni.display(), "a further cniDir is in use");
         // Before the request, which may be the DEL that cancels an undo.
         retrying::resume(pipeline, &dirs.cni).await;
-        let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
-        tokio::spawn(async move { reboot::undo(&pipeline, &dirs).await });
+        let state = (Arc::clone(pipeline), dirs.clone());
+        supervision::spawn("undo of a cniDir", state, |(pipeline, dirs)| {
+            Box::pin(reboot::undo(pipeline, dirs))
+        });
     }
     directories.replace(known);
     Ok(())

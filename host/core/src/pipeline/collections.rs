@@ -3,7 +3,8 @@
 //! network's GC to end; earlier records are in the list. Each network's collection starts and ends
 //! with its own delegates, so one network's hanging delegates do not block ADDs to others.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -16,6 +17,10 @@ use crate::domain::shared_conf;
 pub(super) struct Collections {
     networks: Mutex<HashMap<String, usize>>,
     ended: watch::Sender<()>,
+    /// The keys of networks whose delegates timed out in their last GC.
+    slow: Mutex<HashSet<String>>,
+    /// Number of the last GC.
+    last: AtomicU64,
 }
 
 /// A running collection of one network; ends on drop.
@@ -30,6 +35,8 @@ impl Default for Collections {
         Self {
             networks: Mutex::default(),
             ended: watch::Sender::new(()),
+            slow: Mutex::default(),
+            last: AtomicU64::new(0),
         }
     }
 }
@@ -48,6 +55,40 @@ impl Collections {
             collections: self,
             keys: keys.clone(),
         }
+    }
+
+    /// Begins the next GC, and ends what an earlier one has not begun. Returns its number.
+    pub(super) fn next_gc(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Whether no GC began after the one of this number.
+    pub(super) fn is_latest(&self, number: u64) -> bool {
+        self.last.load(Ordering::Relaxed) == number
+    }
+
+    /// Remembers whether a network's delegates timed out.
+    pub(super) fn set_slow(&self, keys: &BTreeSet<String>, is_slow: bool) {
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            match is_slow {
+                true => drop(slow.insert(key.clone())),
+                false => drop(slow.remove(key)),
+            }
+        }
+    }
+
+    /// Forgets networks that no longer exist.
+    pub(super) fn retain_slow<'a>(&self, keys: impl Iterator<Item = &'a String>) {
+        let known: HashSet<&String> = keys.collect();
+        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.retain(|key| known.contains(key));
+    }
+
+    /// Whether a network's delegates timed out in their last GC.
+    pub(super) fn is_slow(&self, keys: &BTreeSet<String>) -> bool {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.iter().any(|key| slow.contains(key))
     }
 
     /// Waits until no collection of the attachment's network runs. Call it once the attachment is

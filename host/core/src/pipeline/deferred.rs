@@ -1,5 +1,6 @@
-//! Recorded DELs: DELs that came while the daemon was down. Each is carried out before any other
-//! work on its container, and only then removed; one that fails is retried like any other DEL.
+//! Recorded DELs: DELs that came while the daemon was down, or were answered before they were carried
+//! out. Each is carried out before any other work on its container, and only then removed; one that
+//! fails is retried like any other DEL.
 //! [`settle`] is the way from a container's turn to work on it.
 
 use std::path::Path;
@@ -7,17 +8,18 @@ use std::sync::Arc;
 
 use cni_types::args::ContainerId;
 use futures_util::StreamExt as _;
-use shim_api::deferred::split_file_name;
+use shim_api::deferred::{Record, boot_id, file_name, split_file_name};
 
 use super::dirs::Dirs;
 use super::limits::{after, patiently};
 use super::turns::{Held, Turn, Work};
-use super::{Error, Pipeline, deletion, directories, undo};
+use super::{Error, Pipeline, deletion, directories, pod_netns, undo};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{DeferredDel, Recorded};
 use crate::stages::deferred;
 use crate::stages::request::PodRequest;
+use crate::supervision;
 
 /// How many recorded DELs are carried out concurrently.
 const AT_ONCE: usize = 8;
@@ -59,7 +61,9 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
     // A hanging delegate must not block other containers.
     futures_util::stream::iter(containers)
         .for_each_concurrent(AT_ONCE, |container| async move {
-            if pipeline.retries.has(&dirs.cni, &container) {
+            // A running DEL removes the records itself.
+            if pipeline.retries.has(&dirs.cni, &container) || pipeline.turns.is_deleting(&container)
+            {
                 return;
             }
             let soon = after(pipeline.timeouts.background());
@@ -80,6 +84,53 @@ pub(super) async fn carry_out_all(pipeline: &Arc<Pipeline>, dirs: &Dirs) {
             patiently(soon, work).await;
         })
         .await;
+}
+
+/// Records a DEL of an unknown container before it succeeds without being carried out: the next
+/// daemon carries it out if this one does not. Returns whether it is recorded.
+pub(super) async fn record(pipeline: &Arc<Pipeline>, dirs: &Dirs, request: &PodRequest) -> bool {
+    let container = &request.container_id;
+    let Some(sent) = request.sent.as_deref() else {
+        return false;
+    };
+    let netns = request.netns.as_deref();
+    // Another namespace may be at the path by now.
+    let netns = match pod_netns::is_gone(pipeline, dirs, container, netns).await {
+        true => None,
+        false => netns,
+    };
+    let netns = match netns {
+        Some(netns) => pipeline.ports.pod_network.identity(Path::new(netns)).await,
+        None => None,
+    };
+    let record = Record {
+        boot_id: boot_id(),
+        netns,
+        request: sent.clone(),
+    };
+    let record = DeferredDel {
+        name: file_name(container.as_str(), request.if_name.as_str()),
+        text: record.to_json(),
+    };
+    if let Err(error) = pipeline.ports.ledger.defer(&dirs.cni, &record).await {
+        tracing::warn!(
+            %container,
+            error = crate::report::chain(&error),
+            "cannot record a DEL whose delegates hang; it is lost if the daemon is killed"
+        );
+        return false;
+    }
+    // The DEL may not have had the container's turn, or fail.
+    let (pipeline, dirs, container) = (Arc::clone(pipeline), dirs.clone(), container.clone());
+    let carrying_out = async move {
+        let held = pipeline.turns.take(&container, Work::Deferred).await;
+        let (_turn, settled) = settle(&pipeline, &dirs, &container, held).await;
+        if let Err(error) = settled {
+            keep(&pipeline, &dirs, &container, &error).await;
+        }
+    };
+    tokio::spawn(supervision::once("recorded DEL", carrying_out));
+    true
 }
 
 /// Has the recorded DEL of a container retried, because it failed with `error`.
@@ -223,7 +274,7 @@ async fn undo_record(
             undo::recorded(pipeline, dirs, &sandbox).await?;
         }
     }
-    tracing::info!(%container, "carried out a DEL that the shim recorded while no daemon was running");
+    tracing::info!(%container, "carried out a recorded DEL");
     Ok(true)
 }
 

@@ -18,6 +18,7 @@ use crate::domain::entry::Entry;
 use crate::ports::Recorded;
 use crate::spans::stage;
 use crate::stages::request::PodRequest;
+use crate::supervision;
 
 /// Detaches everything recorded for the container. A request for an interface other than the
 /// default network's undoes nothing.
@@ -44,7 +45,7 @@ pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
         return deleted;
     }
     if early_success::can_be_given(pipeline, &dirs, &request).await {
-        tokio::spawn(deletion);
+        tokio::spawn(supervision::once("DEL", deletion));
         return answered(&request);
     }
     match patiently(deadline, deletion).await {

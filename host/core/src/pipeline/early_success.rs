@@ -1,16 +1,22 @@
 //! DELs that succeed before their delegates finish. Once the namespace is gone, a persisted retry
 //! is as good as a DEL: whatever the running delegates do, the attachments will be undone.
 
+use std::sync::Arc;
+
 use super::dirs::Dirs;
 use super::pod_netns::{is_gone, is_there};
-use super::{Error, Pipeline, deletion};
+use super::{Error, Pipeline, deferred, deletion};
 use crate::domain::entry::{self, Entry};
 use crate::ports::{LedgerError, Recorded};
 use crate::stages::request::PodRequest;
 
 /// Whether a DEL may succeed although its delegates are still running. Persists that everything in
-/// the ledger is to be undone. Needs no turn.
-pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &PodRequest) -> bool {
+/// the ledger is to be undone, or the DEL itself if nothing records its container. Needs no turn.
+pub(super) async fn can_be_given(
+    pipeline: &Arc<Pipeline>,
+    dirs: &Dirs,
+    request: &PodRequest,
+) -> bool {
     let sandbox = request.sandbox();
     let container = &sandbox.container_id;
     match pipeline.ports.ledger.find(&dirs.cni, &sandbox).await {
@@ -31,7 +37,10 @@ pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &Pod
                         .ensure_undo(pipeline, dirs, container, &results)
                         .await
             }
-            Ok(_) => is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await,
+            Ok(_) => {
+                is_gone(pipeline, dirs, container, sandbox.netns.as_deref()).await
+                    && deferred::record(pipeline, dirs, request).await
+            }
             Err(_) => false,
         },
         // What the record lacks is unknown: the retry undoes all that there is then.
@@ -56,9 +65,10 @@ pub(super) async fn can_be_given(pipeline: &Pipeline, dirs: &Dirs, request: &Pod
     }
 }
 
-/// The answer of a DEL that reached its deadline. For an unknown container it is success.
+/// The answer of a DEL that reached its deadline. For an unknown container it is success, and the
+/// DEL is recorded.
 pub(super) async fn late(
-    pipeline: &Pipeline,
+    pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
     request: &PodRequest,
     late: Error,
@@ -67,7 +77,10 @@ pub(super) async fn late(
     let recorded = pipeline.ports.ledger.load(&dirs.cni, &sandbox).await;
     let results = pipeline.ports.ledger.results(&dirs.cni, &sandbox).await;
     match (recorded, results) {
-        (Ok(None), Ok(results)) if results.is_empty() => Ok(()),
+        (Ok(None), Ok(results)) if results.is_empty() => {
+            deferred::record(pipeline, dirs, request).await;
+            Ok(())
+        }
         _ => Err(late),
     }
 }

@@ -8,7 +8,7 @@ use cni_types::args::{ContainerId, IfName};
 use super::dirs::Dirs;
 use super::limits::{after, turn_by};
 use super::turns::Work;
-use super::{Error, Pipeline, giving_up};
+use super::{Error, Pipeline, giving_up, undone};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{LedgerError, Recorded};
@@ -58,6 +58,10 @@ pub(super) async fn forget(
     if meant.is_empty() && lost.is_empty() && if_name.is_some() {
         return Err(Error::NotAttached(container.clone()));
     }
+    if !staying.iter().any(|entry| entry.is_default) {
+        // Its DEL must not try again.
+        undone::forgotten(pipeline, dirs, container).await;
+    }
     pipeline.ports.ledger.set_aside(&dirs.cni, &lost).await;
     for entry in &meant {
         pipeline
@@ -79,10 +83,6 @@ pub(super) async fn forget(
         pipeline.ports.ledger.record(&dirs.cni, &staying).await?;
         let retries = &pipeline.retries;
         retries.release(pipeline, dirs, container, &staying).await;
-    }
-    if !staying.iter().any(|entry| entry.is_default) {
-        // Its DEL must not try again.
-        pipeline.undone.insert(&dirs.cni, container);
     }
     for entry in &meant {
         giving_up::give_up(pipeline, entry, "an operator had it forgotten");

@@ -11,13 +11,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cni_types::args::{ContainerId, IfName};
-use cni_types::conf::NetworkConfList;
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use futures_util::stream;
 use tokio::time::Instant;
 
 use super::dirs::Dirs;
+use super::gc_networks::{collect_all, networks};
 use super::gc_scope::Others;
 use super::limits::{after, patiently, within};
 use super::retries::all_pending;
@@ -27,15 +27,13 @@ use crate::conf::net_conf::NetConf;
 use crate::domain::attachment::interface_at;
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
-use crate::domain::shared_conf;
 use crate::ports::{Attached, LedgerError};
 use crate::spans::{stage, step};
-use crate::stages::resolve;
 
-/// How many attachments beside the default network's a sandbox with an unreadable plan may have.
-const GUESSED: usize = 16;
+/// How many attachments beside the default network's a sandbox with an unknown plan may have.
+pub(super) const GUESSED: usize = 16;
 /// How many sandboxes are undone, or networks collected, concurrently.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 
 /// `valid` are the attachments in use according to the runtime; without them nothing is undone.
 pub(super) async fn gc(
@@ -100,114 +98,8 @@ async fn collect(
     attached.extend(elsewhere);
     let valid: Vec<Attached> = attached.iter().cloned().collect();
     step("policies", pipeline.ports.policies.gc(&valid)).await;
-    let each = networks.iter().map(|network| {
-        let (dirs, attached) = (&dirs, &attached);
-        async move {
-            let collected = collect_one(pipeline, dirs, network, attached, arrivals);
-            let collected = step("collect", collected).await;
-            (network, collected.err().unwrap_or_default())
-        }
-    });
-    let each: Vec<_> = each.collect();
-    let mut collected = stream::iter(each).buffer_unordered(AT_ONCE);
-    while let Some((network, failed)) = collected.next().await {
-        if network.is_attached {
-            errors.extend(failed);
-            continue;
-        }
-        for error in failed {
-            tracing::warn!(
-                network = %network.conf.name(),
-                error = crate::report::chain(&error),
-                "GC of a network without attachments failed; the node's GC continues"
-            );
-        }
-    }
+    errors.extend(collect_all(pipeline, &dirs, networks, attached, arrivals).await);
     Error::of_all(errors).map_or(Ok(()), Err)
-}
-
-/// Runs the GC of one network's delegates. The network's ADDs wait meanwhile, so slow delegates are
-/// killed.
-async fn collect_one(
-    pipeline: &Pipeline,
-    dirs: &Dirs,
-    network: &Network,
-    attached: &BTreeSet<Attached>,
-    arrivals: &Arrivals,
-) -> Result<(), Vec<Error>> {
-    let conf = &network.conf;
-    let _collection = pipeline.collections.begin(&network.keys);
-    let mut attached = attached.clone();
-    for container in arrivals.all() {
-        // Recorded after the listing, and before this collection began.
-        let sandbox = Sandbox::recorded(container);
-        for dirs in [dirs]
-            .into_iter()
-            .chain(&pipeline.directories.besides(dirs))
-        {
-            match pipeline.ports.ledger.load(&dirs.cni, &sandbox).await {
-                Ok(entries) => attached.extend(entries.iter().flatten().map(of_entry)),
-                Err(error) => attached.extend(guessed(&sandbox.container_id, &error)),
-            }
-        }
-    }
-    let attached: Vec<Attached> = attached.into_iter().collect();
-    let waited = pipeline.timeouts.collection();
-    let collecting = pipeline.ports.delegates.gc(&dirs.bin, conf, &attached);
-    match tokio::time::timeout(waited, collecting).await {
-        Ok(collected) => collected.map_err(|errors| errors.into_iter().map(Error::from).collect()),
-        Err(_) => Err(vec![Error::Collecting {
-            network: conf.name().to_string(),
-            waited,
-        }]),
-    }
-}
-
-/// A network to collect.
-struct Network {
-    conf: NetworkConfList,
-    /// The keys of its attachments.
-    keys: BTreeSet<String>,
-    /// Whether it is the default network, or one of its ADDs succeeded. A plugin that rejects its
-    /// conf rejects GC as well, which must not fail the node's GC.
-    is_attached: bool,
-}
-
-/// Every conf in the ledger with an attachment of the GC's runtime network, plus the default
-/// network, which may have no pods at present. Confs of one name can differ in their delegates;
-/// pod-specific parts, such as arguments, are ignored when comparing them.
-async fn networks(
-    pipeline: &Pipeline,
-    conf: &NetConf,
-    entries: &[Entry],
-    others: &Others,
-    errors: &mut Vec<Error>,
-) -> Vec<Network> {
-    let mut networks: BTreeMap<String, Network> = BTreeMap::new();
-    let mut add = |conf: &NetworkConfList, name: &str, is_attached| {
-        let text = shared_conf::text(conf);
-        let network = networks.entry(text.clone());
-        let network = network.or_insert_with(|| Network {
-            conf: conf.clone(),
-            keys: BTreeSet::from([text]),
-            is_attached,
-        });
-        network.keys.insert(name.to_owned());
-        if is_attached && !network.is_attached {
-            network.conf = conf.clone();
-            network.is_attached = true;
-        }
-    };
-    match resolve::known_cluster_network(conf, pipeline.lookups()).await {
-        Ok(found) => add(&found.conf, &found.name, true),
-        Err(error) => errors.push(error.into()),
-    }
-    for entry in entries.iter().filter(|one| !others.has(&one.container_id)) {
-        add(&entry.conf, &entry.network, entry.result.is_some());
-    }
-    let mut networks: Vec<_> = networks.into_values().collect();
-    networks.sort_by(|a, b| a.conf.name().as_str().cmp(b.conf.name().as_str()));
-    networks
 }
 
 /// The containers in the GC's directory that belong to other runtime networks.
@@ -299,7 +191,7 @@ async fn ended_elsewhere(
 }
 
 /// The attachments that a sandbox with an unreadable record may have.
-fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
+pub(super) fn guessed(container: &ContainerId, error: &LedgerError) -> Vec<Attached> {
     let attached = |if_name: IfName| Attached {
         container_id: container.clone(),
         if_name,
@@ -386,7 +278,7 @@ fn in_use(
     known.chain(valid.into_iter().flatten()).collect()
 }
 
-fn of_entry(entry: &Entry) -> Attached {
+pub(super) fn of_entry(entry: &Entry) -> Attached {
     Attached {
         container_id: entry.container_id.clone(),
         if_name: entry.if_name.clone(),

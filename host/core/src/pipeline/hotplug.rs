@@ -12,7 +12,7 @@ use super::dirs::Dirs;
 use super::limits::{Limits, after, turn_by, within};
 use super::rollback::{Guard, roll_back};
 use super::turns::Work;
-use super::{Error, Pipeline, add, deferred, events, pod_netns, retries, undo, warnings};
+use super::{Error, Pipeline, add, deferred, events, pod_netns, retries, undo, undone, warnings};
 use crate::domain::attachment::{Attachment, Plan};
 use crate::domain::entry::{Entry, FailedAdd};
 use crate::domain::sandbox::Sandbox;
@@ -111,7 +111,7 @@ async fn plug(
         guard.disarm();
         return Err(error.into());
     }
-    pipeline.undone.remove(&dirs.cni, &request.container_id);
+    undone::attached(pipeline, &dirs, &request.container_id).await;
     pipeline.traces.insert(&dirs.cni, &request.container_id);
     let mut executed = true;
     let added = async {
@@ -232,7 +232,9 @@ async fn check(
     let recorded = recorded(pipeline, request).await?;
     refuse_other_namespace(pipeline, &dirs, request, &recorded).await?;
     let entry = match of_interface(&recorded, &request.if_name) {
-        Some(entry) if undo::is_leftover(pipeline, &dirs, entry) => {
+        Some(entry)
+            if undo::is_leftover(pipeline, &dirs, entry) || is_of_another(entry, attachment) =>
+        {
             return Err(Error::NotAttached(request.container_id.clone()));
         }
         Some(entry) => entry.clone(),
@@ -247,7 +249,8 @@ async fn check(
     Ok(policies.check(&entry).await?)
 }
 
-/// Detaches the attachment. The caller holds the container's turn.
+/// Detaches the attachment. An interface that another network has since is left alone: the unplug
+/// may be late or repeated. The caller holds the container's turn.
 async fn unplug(
     pipeline: &Arc<Pipeline>,
     request: &PodRequest,
@@ -255,6 +258,15 @@ async fn unplug(
 ) -> Result<(), Error> {
     let dirs = Dirs::of(&request.conf);
     let mut recorded = recorded(pipeline, request).await?;
+    let nothing = || {
+        tracing::info!(
+            container = %request.container_id,
+            interface = %request.if_name,
+            network = %attachment.conf.name(),
+            "hot-unplug of a network that is not attached to the interface; nothing to undo"
+        );
+        Ok(())
+    };
     let position = recorded
         .iter()
         .position(|entry| entry.if_name == request.if_name);
@@ -262,20 +274,32 @@ async fn unplug(
         Some(position) => recorded.remove(position),
         None => {
             let entry = unrecorded(pipeline, request, attachment).await?;
+            // The ledger has the pod's attachments, but not this one.
             if !recorded.is_empty() && entry.result.is_none() {
-                // The ledger has the pod's attachments, but not this one.
-                tracing::info!(
-                    container = %request.container_id,
-                    interface = %request.if_name,
-                    "hot-unplug of an interface that is not attached; nothing to undo"
-                );
-                return Ok(());
+                return nothing();
+            }
+            let ledger = &pipeline.ports.ledger;
+            let results = ledger.results(&dirs.cni, &request.sandbox()).await?;
+            let of_interface = of_interface(&results, &request.if_name);
+            if entry.result.is_none()
+                && of_interface.is_some_and(|result| is_of_another(result, attachment))
+            {
+                return nothing();
             }
             return undo::unrecorded(pipeline, &dirs, &request.sandbox(), &entry).await;
         }
     };
+    if is_of_another(&entry, attachment) {
+        return nothing();
+    }
     let meant = std::slice::from_ref(&entry);
     undo::entries_of(pipeline, &dirs, &request.sandbox(), meant, recorded).await
+}
+
+/// Whether an entry with the interface of a request is of another network. An attachment is known by
+/// its network's name, its container and its interface together.
+fn is_of_another(entry: &Entry, attachment: &Attachment) -> bool {
+    entry.conf.name() != attachment.conf.name()
 }
 
 /// Rejects a namespace that is not the container's: it differs from the recorded one or, if none is
@@ -355,7 +379,7 @@ async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
 /// The sandbox's recorded entries. Those without an identified namespace take the request's path;
 /// the others keep their own, since the request may name another path.
 async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry>, Error> {
-    let named = request.sandbox();
+    let (named, dirs) = (request.sandbox(), Dirs::of(&request.conf));
     let sandbox = Sandbox {
         if_name: Sandbox::recorded(request.container_id.clone()).if_name,
         netns: None,
@@ -370,6 +394,9 @@ async fn recorded(pipeline: &Pipeline, request: &PodRequest) -> Result<Vec<Entry
     for entry in &mut entries {
         if entry.namespace.is_none() || entry.netns.is_none() {
             entry.netns = request.netns.clone().or(entry.netns.take());
+        }
+        if pod_netns::outlives_its_age(pipeline, &dirs, entry).await {
+            entry.namespace = None;
         }
     }
     Ok(entries)

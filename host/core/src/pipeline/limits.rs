@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::turns::{Cancellation, Held, Superseded, Ticket};
 use super::{Error, Pipeline};
 use crate::ports::{DelegateError, GiveUp, Wanted};
+use crate::supervision;
 
 /// Grace period for the delegates of a cancelled ADD. Killing one at once could leak what no DEL
 /// finds: host-local, which nearly all plugins call, creates an address's file first and writes its
@@ -122,7 +123,7 @@ pub(super) async fn patiently<T: Send + 'static>(
     match tokio::time::timeout_at(deadline, &mut work).await {
         Ok(done) => Some(done),
         Err(_) => {
-            tokio::spawn(work);
+            tokio::spawn(supervision::once("request", work));
             None
         }
     }

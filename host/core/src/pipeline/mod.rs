@@ -27,6 +27,7 @@ mod execution;
 mod explain;
 mod forget;
 mod gc;
+mod gc_networks;
 mod gc_scope;
 mod giving_up;
 mod hotplug;
@@ -198,7 +199,7 @@ impl Pipeline {
             let checked = request::check(&body, &self.overlay, self.naming());
             accepted(&trace, checked.map_err(Error::from))
         })?;
-        drop(body);
+        let request = request.keeping(body);
         let subject = Subject::of(&request);
         subject.note(&trace);
         let answer = trace.of(self.answer(request)).await;

@@ -1,4 +1,4 @@
-//! What operators see and do: they list attachments, and have them forgotten.
+//! What operators ask of the daemon: lists of attachments, and forgetting them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -22,9 +22,54 @@ pub(super) enum PodNetns {
 }
 
 pub(super) async fn of_entry(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> PodNetns {
-    let recorded = entry.namespace.as_ref();
+    let recorded = match outlives_its_age(pipeline, dirs, entry).await {
+        true => None,
+        false => entry.namespace.as_ref(),
+    };
     let netns = entry.netns.as_deref();
     at(pipeline, dirs, &entry.container_id, netns, recorded).await
+}
+
+/// Whether an attachment that only the age of its file assigns to an earlier boot lives: its
+/// interface is in the namespace at its path. The clock may have been wrong when the file was
+/// written, or the file was copied with an older time. A path that another container has by now, as
+/// that of a process may be, tells nothing.
+pub(super) async fn outlives_its_age(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
+    let path = entry.netns.as_deref().filter(|path| !path.is_empty());
+    let Some(path) = path.filter(|_| is_only_dated(entry)) else {
+        return false;
+    };
+    let (pod_network, names) = (
+        &pipeline.ports.pod_network,
+        std::slice::from_ref(&entry.if_name),
+    );
+    let looked = pod_network.look(Path::new(path), names).await;
+    if !looked.is_ok_and(|inside| !inside.existing.is_empty()) {
+        return false;
+    }
+    for dirs in [dirs]
+        .into_iter()
+        .chain(&pipeline.directories.besides(dirs))
+    {
+        let Ok(listing) = pipeline.ports.ledger.list(&dirs.cni).await else {
+            return false;
+        };
+        let is_claimed = listing.entries.iter().any(|other| {
+            other.container_id != entry.container_id
+                && other.netns.as_deref() == Some(path)
+                && !is_only_dated(other)
+        });
+        if is_claimed {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether nothing but the age of its file assigns an attachment to an earlier boot.
+fn is_only_dated(entry: &Entry) -> bool {
+    let recorded = entry.namespace.as_ref();
+    recorded.is_some_and(|namespace| !namespace.is_identified())
 }
 
 /// The attachment with the path at which its namespace is: that of the ADD, if the request names

@@ -21,6 +21,7 @@ use super::{Pipeline, pod_netns, salvage};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{AtPath, Undo};
+use crate::supervision;
 
 /// How many containers are inspected and scheduled concurrently.
 const AT_ONCE: usize = 8;
@@ -146,10 +147,11 @@ async fn schedule(pipeline: &Arc<Pipeline>, dirs: &Dirs, container: &ContainerId
             // A delegate that hangs must not hold up the other containers.
             let (pipeline, dirs) = (Arc::clone(pipeline), dirs.clone());
             let container = container.clone();
-            tokio::spawn(async move {
+            let giving_up = async move {
                 let _turn = turn;
                 give_up_rest(&pipeline, &dirs, &container, damage, &readable).await;
-            });
+            };
+            tokio::spawn(supervision::once("undo of a damaged record", giving_up));
             return;
         }
         Err(error) => Err(error),

@@ -265,6 +265,20 @@ impl Retries {
         })
     }
 
+    /// Whether a retry of a sandbox is running.
+    pub(super) fn is_running(&self, cni_dir: &Path, container: &ContainerId) -> bool {
+        let key = (cni_dir.to_owned(), container.clone());
+        let state = self.lock();
+        state.waiting.get(&key).is_some_and(|one| one.is_running)
+    }
+
+    /// No retry is running, whatever was taken before.
+    pub(super) fn stopped(&self) {
+        for waiting in self.lock().waiting.values_mut() {
+            waiting.is_running = false;
+        }
+    }
+
     /// Whether the delegate of an attachment timed out in the last undo attempt.
     pub(super) fn timed_out(&self, dirs: &Dirs, entry: &Entry) -> bool {
         let undo = self.get(&dirs.cni, &entry.container_id);

@@ -10,13 +10,15 @@ use tokio::time::Instant;
 
 use super::retries::Due;
 use super::turns::Work;
-use super::{Error, Pipeline, deferred, pod_netns, undo};
+use super::{Error, Pipeline, deferred, pod_netns, undo, undone};
 use crate::domain::entry::Entry;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
+use crate::supervision;
 
-/// Schedules the undos that an earlier daemon left in `cni_dir`.
+/// Schedules the undos that an earlier daemon left in `cni_dir`, and recalls what it was to forget.
 pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
+    undone::recall(pipeline, cni_dir).await;
     match pipeline.ports.ledger.undos(cni_dir).await {
         Ok(undos) => {
             for undo in undos {
@@ -35,11 +37,13 @@ pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
 /// network wait for its lanes.
 pub(super) async fn run(pipeline: &Arc<Pipeline>) {
     let retries = &pipeline.retries;
+    // Those of a task that panicked ended with it.
+    retries.stopped();
     let mut running = FuturesUnordered::new();
     loop {
         let next = match retries.take() {
             Ok(due) => {
-                running.push(again(pipeline, due));
+                running.push(guarded(pipeline, due));
                 continue;
             }
             Err(next) => next,
@@ -56,6 +60,17 @@ async fn sleep_until(moment: Option<Instant>) {
     match moment {
         Some(moment) => tokio::time::sleep_until(moment).await,
         None => std::future::pending().await,
+    }
+}
+
+/// Makes a retry. One that panics has failed, and disturbs no other.
+async fn guarded(pipeline: &Arc<Pipeline>, due: Due) {
+    let (dirs, undo) = (due.dirs.clone(), due.undo.clone());
+    let ended = supervision::once("retry of an undo", again(pipeline, due)).await;
+    let retries = &pipeline.retries;
+    if ended.is_none() && retries.is_running(&dirs.cni, &undo.container_id) {
+        let undo = failed_again(&undo, "the retry panicked; the log has the details");
+        retries.schedule(pipeline, &dirs, undo).await;
     }
 }
 

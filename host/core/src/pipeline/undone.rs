@@ -1,11 +1,15 @@
-//! Recently undone containers. Runtimes routinely repeat DELs: for a container that is neither here
-//! nor in the ledger, the daemon must search the result cache and the cluster.
+//! Recently undone and forgotten containers. Runtimes routinely repeat DELs: for a container that is
+//! neither here nor in the ledger, the daemon must search the result cache and the cluster. Containers
+//! that an operator had forgotten are also noted on disk: their DELs must not execute what was given up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cni_types::args::{ContainerId, IfName};
+
+use super::Pipeline;
+use super::dirs::Dirs;
 
 /// About as many as a busy node deletes in an hour.
 const CAPACITY: usize = 4096;
@@ -21,6 +25,8 @@ struct Remembered {
     /// With the only interface that was undone; `None` if all were.
     known: HashMap<(PathBuf, ContainerId), Option<IfName>>,
     order: VecDeque<(PathBuf, ContainerId)>,
+    /// The containers with a note on disk.
+    noted: HashSet<(PathBuf, ContainerId)>,
 }
 
 impl Undone {
@@ -61,17 +67,68 @@ impl Undone {
         known.is_some_and(|known| known.as_ref().is_none_or(|known| known == if_name))
     }
 
-    /// Removes a container that is being attached again.
-    pub(super) fn remove(&self, cni_dir: &Path, container: &ContainerId) {
+    /// Removes a container that is being attached again. Returns whether it has a note on disk.
+    fn remove(&self, cni_dir: &Path, container: &ContainerId) -> bool {
         let key = (cni_dir.to_owned(), container.clone());
         let mut state = self.lock();
         if state.known.remove(&key).is_some() {
             state.order.retain(|other| *other != key);
         }
+        state.noted.remove(&key)
+    }
+
+    fn note(&self, cni_dir: &Path, container: &ContainerId) {
+        self.insert(cni_dir, container);
+        let key = (cni_dir.to_owned(), container.clone());
+        self.lock().noted.insert(key);
     }
 
     fn lock(&self) -> MutexGuard<'_, Remembered> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds a container that an operator had forgotten, also for later daemons.
+pub(super) async fn forgotten(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) {
+    pipeline.undone.note(&dirs.cni, container);
+    let ledger = &pipeline.ports.ledger;
+    if let Err(error) = ledger.note_forgotten(&dirs.cni, container).await {
+        tracing::warn!(
+            %container,
+            error = crate::report::chain(&error),
+            "cannot note that the container is forgotten: after a restart, its DEL may execute the default network's plugin"
+        );
+    }
+}
+
+/// Adds the containers that operators had earlier daemons forget.
+pub(super) async fn recall(pipeline: &Pipeline, cni_dir: &Path) {
+    match pipeline.ports.ledger.forgotten(cni_dir).await {
+        Ok(containers) => {
+            for container in containers {
+                pipeline.undone.note(cni_dir, &container);
+            }
+        }
+        Err(error) => tracing::warn!(
+            dir = %cni_dir.display(),
+            error = crate::report::chain(&error),
+            "cannot read which containers operators had forgotten"
+        ),
+    }
+}
+
+/// Removes a container that is being attached again.
+pub(super) async fn attached(pipeline: &Pipeline, dirs: &Dirs, container: &ContainerId) {
+    if !pipeline.undone.remove(&dirs.cni, container) {
+        return;
+    }
+    let ledger = &pipeline.ports.ledger;
+    if let Err(error) = ledger.drop_forgotten(&dirs.cni, container).await {
+        tracing::warn!(
+            %container,
+            error = crate::report::chain(&error),
+            "cannot remove the note that the container was forgotten; it only matters if the ledger loses the container"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::pod::Pod;
 #[async_trait]
 pub trait ContainerPods: Send + Sync {
     /// The pod described under the first matching name; else a pod with the container's own name
-    /// and the description that applies to all containers. Knows everything that was
-    /// written before the call.
+    /// and the description that applies to all containers. Sees every manifest written before the
+    /// call.
     async fn pod_of(&self, names: &ContainerNames) -> Option<Pod>;
 }

@@ -218,6 +218,12 @@ pub trait Ledger: Send + Sync {
         container: &ContainerId,
     ) -> Result<Vec<DeferredDel>, LedgerError>;
 
+    /// Records a DEL that is answered before it is carried out, as a shim does while no daemon runs.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the DEL is lost if this daemon does not live to carry it out.
+    async fn defer(&self, cni_dir: &Path, record: &DeferredDel) -> Result<(), LedgerError>;
+
     /// Removes a recorded DEL that was carried out.
     ///
     /// # Errors
@@ -261,6 +267,41 @@ pub trait Ledger: Send + Sync {
     /// [`LedgerError`].
     async fn forget_undo(&self, cni_dir: &Path, container: &ContainerId)
     -> Result<(), LedgerError>;
+
+    /// Notes, for later daemons, that an operator had a container forgotten.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; the next daemon then does not know of it.
+    async fn note_forgotten(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        let _ = (cni_dir, container);
+        Ok(())
+    }
+
+    /// Removes such a note: the container is attached again.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    async fn drop_forgotten(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        let _ = (cni_dir, container);
+        Ok(())
+    }
+
+    /// The containers that operators had forgotten and that were not attached since.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the notes cannot be read.
+    async fn forgotten(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        let _ = cni_dir;
+        Ok(Vec::new())
+    }
 
     /// Copies a container's damaged file to where operators can inspect it, before it is removed.
     async fn set_plan_aside(&self, cni_dir: &Path, container: &ContainerId);
@@ -325,12 +366,12 @@ pub trait Ledger: Send + Sync {
     }
 }
 
-/// A DEL that a shim recorded.
+/// A DEL that a shim or the daemon recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeferredDel {
     /// The record's file.
     pub name: String,
-    /// What the shim wrote.
+    /// A [`Record`](shim_api::deferred::Record).
     pub text: Vec<u8>,
 }
 

@@ -203,7 +203,7 @@ impl Claimed<'_> {
                 driver = device.driver,
                 pool = device.pool,
                 device = device.device,
-                "a device that is not for networks"
+                "skipping an allocated device that is not for networks"
             ),
         }
         Ok(())

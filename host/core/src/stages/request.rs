@@ -71,6 +71,17 @@ impl CheckedRequest {
             Self::Gc { .. } => Command::Gc,
         }
     }
+
+    /// Keeps what the shim sent, if it is a DEL.
+    #[must_use]
+    pub fn keeping(mut self, sent: shim_api::Request) -> Self {
+        if let Self::Pod(request) = &mut self
+            && request.command == Command::Del
+        {
+            request.sent = Some(Arc::new(sent));
+        }
+        self
+    }
 }
 
 /// A request for one pod.
@@ -88,6 +99,8 @@ pub struct PodRequest {
     pub pod: PodArgs,
     /// The request's settings.
     pub conf: Arc<NetConf>,
+    /// What the shim sent, of a DEL: it may have to be recorded.
+    pub sent: Option<Arc<shim_api::Request>>,
 }
 
 /// Checks the body of `POST /cni`, with the daemon's configuration over its conf.
@@ -187,6 +200,7 @@ pub(super) fn pod_request(
         netns,
         pod,
         conf,
+        sent: None,
     })
 }
 

@@ -109,7 +109,7 @@ fn canonical_plugin(plugin: &RawObject) -> Cow<'_, RawObject> {
         if let Cow::Owned(object) = spelt(&object, &[inner])
             && let Err(error) = renamed.to_mut().set(key, &object)
         {
-            tracing::debug!(%error, key, "cannot respell a member");
+            tracing::debug!(%error, key, "cannot give a member of the conf its documented spelling; delegates receive it as written");
         }
     }
     renamed

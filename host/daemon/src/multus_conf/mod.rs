@@ -130,7 +130,7 @@ impl Provider {
 
     /// Writes the conf, and updates it whenever its source changes. Returns once it was removed, or
     /// if watching fails.
-    pub async fn run(mut self) {
+    pub async fn run(&mut self) {
         while !self.provided.is_ended() {
             // The file system may be slow, and one thread serves all requests.
             let (source, provided) = (self.source.clone(), self.provided.clone());
@@ -138,12 +138,17 @@ impl Provider {
                 Ok(Ok(())) => {}
                 // Keep the old conf: a stale one is better than none.
                 Ok(Err(error)) => {
-                    tracing::error!(error = report::chain(&error), "the runtime's conf");
+                    tracing::error!(
+                        error = report::chain(&error),
+                        "cannot update the runtime's conf; its previous state stays"
+                    );
                 }
-                Err(error) => tracing::error!(%error, "the runtime's conf was not written"),
+                Err(error) => {
+                    tracing::error!(%error, "the task that writes the runtime's conf panicked; its previous state stays")
+                }
             }
             if let Err(error) = self.watch.changed().await {
-                tracing::error!(%error, "the primary network's conf is not watched any more");
+                tracing::error!(%error, "cannot watch the primary network's conf; its changes take effect when the daemon restarts");
                 return;
             }
         }
@@ -184,7 +189,7 @@ fn write(path: &Path, text: &[u8]) -> Result<(), Error> {
         Ok(true) => {
             // Never the text: delegates' confs contain credentials.
             let changed = changed_keys(&old, text);
-            tracing::info!(path = %path.display(), changed, "conf written");
+            tracing::info!(path = %path.display(), changed, "wrote the runtime's conf");
             Ok(())
         }
         Ok(false) => Ok(()),
@@ -245,8 +250,8 @@ mod tests {
                 r#"{{"cniVersion":"1.0.0","cniConfigDir":"{at}","multusAutoconfigDir":"{at}",{keys}}}"#
             );
             let conf = ConfFile::parse(&RawObject::parse(text).unwrap()).unwrap();
-            let provider = Provider::open(conf).unwrap().unwrap();
-            let task = tokio::spawn(provider.run());
+            let mut provider = Provider::open(conf).unwrap().unwrap();
+            let task = tokio::spawn(async move { provider.run().await });
             Self { dir, task }
         }
 

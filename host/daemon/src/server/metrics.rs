@@ -40,7 +40,7 @@ pub async fn bind(port: u16) -> io::Result<TcpListener> {
 pub type Text = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
 /// Serves the output of `text` forever.
-pub async fn run(listener: TcpListener, text: Text) {
+pub async fn run(listener: &TcpListener, text: &Text) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(permit) = Arc::clone(&connections).acquire_owned().await else {
@@ -50,7 +50,7 @@ pub async fn run(listener: TcpListener, text: Text) {
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let text = Arc::clone(&text);
+        let text = Arc::clone(text);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(TIMEOUT)
@@ -106,10 +106,10 @@ mod tests {
     async fn metrics_and_nothing_else_are_served() {
         let listener = bind(0).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let serving = tokio::spawn(run(
-            listener,
-            Arc::new(|| Box::pin(async { "a 1\n".to_owned() })),
-        ));
+        let serving = tokio::spawn(async move {
+            let text: Text = Arc::new(|| Box::pin(async { "a 1\n".to_owned() }));
+            run(&listener, &text).await;
+        });
         let answer = get(port, PATH).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.ends_with("a 1\n"), "{answer}");

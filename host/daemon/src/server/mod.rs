@@ -22,17 +22,30 @@ pub use socket::{Error, Socket};
 /// Timeout for receiving a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What serving needs.
+pub struct Serving {
+    /// Where clients connect; `None` once serving has ended.
+    pub listener: Option<UnixListener>,
+    /// Answers the requests.
+    pub handler: Arc<dyn Handler>,
+    /// How many connections are served at once.
+    pub connection_limit: Option<usize>,
+    /// Ends serving.
+    pub stop: watch::Receiver<bool>,
+    /// How long running requests may take afterwards.
+    pub patience: Duration,
+}
+
 /// Serves requests until `stop` fires, then waits at most `patience` for the running ones.
-pub async fn run(
-    listener: UnixListener,
-    handler: Arc<dyn Handler>,
-    connection_limit: Option<usize>,
-    mut stop: watch::Receiver<bool>,
-    patience: Duration,
-) {
+pub async fn run(serving: &mut Serving) {
     let connections = Arc::new(Semaphore::new(
-        connection_limit.unwrap_or(DEFAULT_CONNECTION_LIMIT),
+        serving.connection_limit.unwrap_or(DEFAULT_CONNECTION_LIMIT),
     ));
+    let Some(listener) = &serving.listener else {
+        return;
+    };
+    let (handler, patience) = (&serving.handler, serving.patience);
+    let mut stop = serving.stop.clone();
     let graceful = GracefulShutdown::new();
     loop {
         let permit = tokio::select! {
@@ -48,7 +61,7 @@ pub async fn run(
             Ok((stream, _)) => stream,
             Err(error) => {
                 // Most likely out of file descriptors: retry once other connections have closed.
-                tracing::error!(%error, "cannot accept a connection");
+                tracing::error!(%error, "cannot accept a connection; trying again");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
@@ -63,7 +76,7 @@ pub async fn run(
             continue;
         }
         let by_delegate = ancestry::is_by_delegate(&stream);
-        let handler = Arc::clone(&handler);
+        let handler = Arc::clone(handler);
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -83,7 +96,7 @@ pub async fn run(
             drop(permit);
         });
     }
-    drop(listener);
+    serving.listener = None;
     if tokio::time::timeout(patience, graceful.shutdown())
         .await
         .is_err()

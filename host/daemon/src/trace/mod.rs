@@ -15,6 +15,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use cnidaria_core::domain::trace_parent::VARIABLE;
+#[cfg(feature = "otlp")]
+use cnidaria_core::supervision;
 use config::trace::TraceConfig;
 use futures_util::future::BoxFuture;
 use tracing_subscriber::Registry;
@@ -80,7 +82,9 @@ type Exporting = (Queue, Arc<Counts>, BoxFuture<'static, ()>);
 fn export(endpoint: &str, length: usize, node_name: &str) -> Result<Exporting, String> {
     let begun = otlp::Export::begin(endpoint, length, node_name);
     let (queue, export, counts) = begun.map_err(|error| error.to_string())?;
-    Ok((queue, counts, Box::pin(export.run())))
+    let exporting =
+        supervision::keep_running("export of traces", export, |export| Box::pin(export.run()));
+    Ok((queue, counts, Box::pin(exporting)))
 }
 
 #[cfg(not(feature = "otlp"))]

@@ -10,7 +10,7 @@ use shim_api::trace::TraceList;
 use super::record::Record;
 use super::wire;
 
-/// How much is kept.
+/// Bounds of what the ring keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Number of requests.

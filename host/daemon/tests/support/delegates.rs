@@ -89,6 +89,10 @@ impl Delegates for World {
         }
         self.may_hang(format!("hang del {}", entry.conf.name()))
             .await;
+        assert!(
+            !self.fails(&format!("panic del {}", entry.conf.name())),
+            "told to fail"
+        );
         let late = format!("time out del {}", entry.conf.name());
         if self.fails(&late) {
             self.did(late);

@@ -124,6 +124,12 @@ impl Ledger for World {
         Ok(records.collect())
     }
 
+    async fn defer(&self, _dir: &Path, record: &DeferredDel) -> Result<(), LedgerError> {
+        let record = (record.name.clone(), record.text.clone());
+        self.deferred.lock().unwrap().extend([record]);
+        Ok(())
+    }
+
     async fn forget_deferred_del(
         &self,
         _dir: &Path,
@@ -144,6 +150,20 @@ impl Ledger for World {
     async fn forget_undo(&self, _dir: &Path, container: &ContainerId) -> Result<(), LedgerError> {
         self.undos.lock().unwrap().remove(container.as_str());
         Ok(())
+    }
+
+    async fn note_forgotten(&self, _dir: &Path, id: &ContainerId) -> Result<(), LedgerError> {
+        self.forgotten.lock().unwrap().insert(id.clone());
+        Ok(())
+    }
+
+    async fn drop_forgotten(&self, _dir: &Path, id: &ContainerId) -> Result<(), LedgerError> {
+        self.forgotten.lock().unwrap().remove(id);
+        Ok(())
+    }
+
+    async fn forgotten(&self, _dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        Ok(self.forgotten.lock().unwrap().iter().cloned().collect())
     }
 
     async fn set_plan_aside(&self, _dir: &Path, _container: &ContainerId) {}

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use cni_types::args::ContainerId;
 use cni_types::json::RawObject;
 use cnidaria_core::conf::timeouts::Timeouts;
 use cnidaria_core::domain::entry::Entry;
@@ -60,6 +61,8 @@ pub struct World {
     /// Device descriptions, by path.
     pub device_info: Mutex<HashMap<String, String>>,
     pub deferred: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// The containers that were forgotten.
+    pub forgotten: Mutex<HashSet<ContainerId>>,
     /// By network: the conf that a policy sets.
     pub edits: Mutex<HashMap<String, String>>,
     /// Where delegates were last looked for.

@@ -70,7 +70,7 @@ impl Renewal {
 
     /// Renews forever: when the certificate is missing, damaged or another node's, after 70 to 90 %
     /// of its lifetime, and when the server rejects it.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let mut delay = FIRST_DELAY;
         let mut obtained: Option<Instant> = None;
         let mut refused = false;
@@ -97,7 +97,7 @@ impl Renewal {
                 Ok(()) => (obtained, refused) = (Some(Instant::now()), false),
                 Err(error) => {
                     let error = cnidaria_core::report::chain(&error);
-                    tracing::warn!(error, "no new certificate of this node");
+                    tracing::warn!(error, "cannot obtain a certificate for this node; retrying");
                     if good.is_none() {
                         self.connection.explain(Some(error));
                     }
@@ -124,7 +124,10 @@ impl Renewal {
             Ok(certificate) => certificate.filter(|certificate| self.own.is_of(certificate)),
             Err(error) => {
                 let error = cnidaria_core::report::chain(&error);
-                tracing::warn!(error, "a new certificate is needed");
+                tracing::warn!(
+                    error,
+                    "cannot use the stored certificate of this node; requesting a new one"
+                );
                 None
             }
         }
@@ -149,7 +152,10 @@ impl Renewal {
             self.unsaved = Some(certificate);
             return Err(error.into());
         }
-        tracing::info!(name = certificate.name, "a new certificate of this node");
+        tracing::info!(
+            name = certificate.name,
+            "obtained a certificate for this node"
+        );
         self.connection.reload().await;
         Ok(())
     }

@@ -122,7 +122,11 @@ impl Pending {
                 }
                 Err(error) => {
                     let error = cnidaria_core::report::chain(&error);
-                    tracing::debug!(request = self.name, error, "the watch broke");
+                    tracing::debug!(
+                        request = self.name,
+                        error,
+                        "the watch of the certificate request failed; retrying"
+                    );
                 }
             }
             "0".clone_into(&mut from);

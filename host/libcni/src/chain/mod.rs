@@ -83,13 +83,14 @@ impl Error {
         }
     }
 
-    /// Whether the plugin exited by itself with an error, with or without an error object.
+    /// Whether the plugin answered with an error: an error object, an exit code, or output beyond the
+    /// limit.
     pub fn is_refusal(&self) -> bool {
         matches!(&*self.source, Cause::Exec(error) if error.is_refusal())
     }
 
-    /// Whether the plugin was stopped, by a signal, a limit or the caller, or may still be running:
-    /// anything but an error object, an exit code, or a plugin that never started.
+    /// Whether the plugin was stopped, by its deadline, a signal or the caller, or may still be running:
+    /// anything but an answer, or a plugin that never started.
     pub fn is_interruption(&self) -> bool {
         match &*self.source {
             Cause::Exec(error) => error.is_interruption(),

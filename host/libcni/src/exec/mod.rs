@@ -157,21 +157,26 @@ impl Error {
         !matches!(self, Self::Spawn { .. } | Self::Busy { .. })
     }
 
-    /// Whether the plugin ran and was stopped before it exited by itself: by its deadline, its
-    /// output limit or a signal.
+    /// Whether the plugin ran and was stopped before it answered: by its deadline or a signal.
     pub fn is_interruption(&self) -> bool {
         match self {
-            Self::Deadline { .. } | Self::OutputTooLarge { .. } | Self::Io { .. } => true,
+            Self::Deadline { .. } | Self::Io { .. } => true,
             Self::Unexplained { status, .. } => status.code().is_none(),
-            Self::Spawn { .. } | Self::Busy { .. } | Self::Answered { .. } => false,
+            Self::Spawn { .. }
+            | Self::Busy { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::Answered { .. } => false,
         }
     }
 
-    /// Whether the plugin ran and exited by itself with an error, which need not be an error object:
-    /// a missing library or interpreter module leaves text on standard error, or nothing.
+    /// Whether the plugin ran and answered with an error, which need not be an error object: a
+    /// missing library or interpreter module leaves text on standard error, or nothing. Output
+    /// beyond the limit is an answer that cannot be read.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Answered { .. } | Self::Unexplained { .. } => !self.is_interruption(),
+            Self::Answered { .. } | Self::Unexplained { .. } | Self::OutputTooLarge { .. } => {
+                !self.is_interruption()
+            }
             _ => false,
         }
     }

@@ -126,7 +126,9 @@ impl<'a> Running<'a> {
         let Some(child) = &self.child else { return };
         match cgroup.take(child.pid()) {
             Ok(group) => self.cgroup = Some(group),
-            Err(error) => tracing::warn!(%error, "a plugin runs in its caller's control group"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot move a plugin into its control group; it runs in the daemon's")
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What the checks see of a node: read once, and made up in tests.
+//! The state of a node that the checks judge: gathered once, or built by a test.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

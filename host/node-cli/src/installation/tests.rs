@@ -35,7 +35,7 @@ fn seen(dir: &Path) -> BTreeMap<String, (Vec<u8>, u32)> {
 }
 
 #[test]
-fn an_uninstallation_leaves_the_directory_as_it_was() {
+fn uninstalling_restores_the_directory() {
     for before in [None, Some("multus")] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("bridge"), "b").unwrap();

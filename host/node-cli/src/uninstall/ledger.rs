@@ -61,6 +61,7 @@ pub(super) fn remove(config: &DaemonConfig) -> Result<(), Error> {
         for own in [
             ".undo",
             shim_api::deferred::DIR,
+            ".forgotten",
             ".damaged",
             DIRECTORIES,
             "results",

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn misspelt_exports_of_javascript_have_their_place() {
+    fn misspelt_javascript_exports_have_their_place() {
         let check = |text: &str, at: usize, reason: &str| {
             assert_eq!(
                 in_javascript(text, "before-add"),

@@ -1,7 +1,10 @@
 //! Cases: a pod, its surroundings, and what a policy should do.
 
+mod answers;
+mod clock;
 mod expect;
 mod format;
+mod mistake;
 mod read;
 mod resolved;
 mod steps;
@@ -14,7 +17,8 @@ use policy_engine::trial::Fault;
 use serde_json::{Map, Value};
 
 pub(crate) use expect::{Expect, ExpectedFinding, Pointers, Severity, Verdict};
-pub(crate) use read::{Error, read};
+pub(crate) use mistake::Error;
+pub(crate) use read::read;
 
 use crate::node::{Answer, RuntimeCall, Surroundings};
 

@@ -12,12 +12,14 @@ use policy_engine::trial::StateValue;
 use serde_json::{Map, Value};
 use serde_saphyr::{Location, Spanned};
 
+use super::Case;
+use super::answers::answers;
+use super::clock::time;
 use super::format::{Document, Metadata, Pod};
-use super::read::Place;
+use super::mistake::{CaseFile, Error};
 use super::steps::steps;
-use super::{Case, Error};
 use crate::manifests::{self, Objects};
-use crate::node::{Answer, Surroundings};
+use crate::node::Surroundings;
 use crate::suggest;
 
 /// The name of a pod that has none.
@@ -32,7 +34,7 @@ const UID: &str = "00000000-0000-0000-0000-000000000001";
 /// # Errors
 /// The first mistake.
 pub(super) fn resolve(
-    file: &Place<'_>,
+    file: &CaseFile<'_>,
     (at, defaults_at): (Location, Option<Location>),
     document: Document,
 ) -> Result<Case, Error> {
@@ -83,7 +85,7 @@ pub(super) fn resolve(
     })
 }
 
-fn objects(file: &Place<'_>, document: &Document) -> Result<Objects, Error> {
+fn objects(file: &CaseFile<'_>, document: &Document) -> Result<Objects, Error> {
     let mut objects = Objects::default();
     if let Some(path) = &document.manifests {
         let dir = file.path.parent().unwrap_or(Path::new("."));
@@ -130,7 +132,7 @@ fn objects(file: &Place<'_>, document: &Document) -> Result<Objects, Error> {
 }
 
 /// Annotates networks.
-fn annotate(file: &Place<'_>, document: &Document, objects: &mut Objects) -> Result<(), Error> {
+fn annotate(file: &CaseFile<'_>, document: &Document, objects: &mut Objects) -> Result<(), Error> {
     for (reference, annotations) in document.network_annotations.iter().flatten() {
         let (namespace, name) = reference.split_once('/').unwrap_or((NAMESPACE, reference));
         let Some(nad) = objects.nad(namespace, name) else {
@@ -199,7 +201,7 @@ fn described(pod: Pod) -> Described {
 }
 
 /// The JSON text of a conf.
-fn conf_text(file: &Place<'_>, conf: &Spanned<Value>) -> Result<String, Error> {
+fn conf_text(file: &CaseFile<'_>, conf: &Spanned<Value>) -> Result<String, Error> {
     let text = match &conf.value {
         Value::String(text) => text.clone(),
         Value::Object(members) => {
@@ -216,7 +218,7 @@ fn conf_text(file: &Place<'_>, conf: &Spanned<Value>) -> Result<String, Error> {
 
 /// Checks what the daemon would find only when a pod uses the network. The text of a conf is not
 /// checked, so that a case can have a wrong one.
-fn checked(file: &Place<'_>, at: Location, conf: &Map<String, Value>) -> Result<(), Error> {
+fn checked(file: &CaseFile<'_>, at: Location, conf: &Map<String, Value>) -> Result<(), Error> {
     if conf.contains_key("type") || conf.contains_key("plugins") {
         return Ok(());
     }
@@ -228,52 +230,11 @@ fn checked(file: &Place<'_>, at: Location, conf: &Map<String, Value>) -> Result<
     Err(file.mistake(at, reason))
 }
 
-/// What delegates answer, by interface or network.
-///
-/// # Errors
-/// The first mistake.
-pub(super) fn answers(
-    file: &Place<'_>,
-    given: Option<&BTreeMap<String, Spanned<Value>>>,
-    objects: &Objects,
-) -> Result<BTreeMap<String, Answer>, Error> {
-    let given = given.into_iter().flatten();
-    given
-        .map(|(network, value)| {
-            let wrong = |reason: &str| file.mistake(value.referenced, reason);
-            if let Some(meant) = objects.misspelt(network) {
-                return Err(wrong(&format!("no such network; did you mean {meant:?}?")));
-            }
-            let Value::Object(members) = &value.value else {
-                return Err(wrong("expected members of a CNI result, or error"));
-            };
-            let answer = match members.get("error") {
-                Some(error) if members.len() == 1 => error_answer(error).ok_or_else(|| {
-                    wrong("expected code, a number, and msg, a text, of the error")
-                })?,
-                _ => Answer::Result(members.clone()),
-            };
-            answer
-                .check()
-                .map_err(|reason| wrong(&format!("expected members of a CNI result: {reason}")))?;
-            Ok((network.clone(), answer))
-        })
-        .collect()
-}
-
-fn error_answer(error: &Value) -> Option<Answer> {
-    let members: &Map<String, Value> = error.as_object()?;
-    Some(Answer::Error {
-        code: u32::try_from(members.get("code")?.as_u64()?).ok()?,
-        message: members.get("msg")?.as_str()?.to_owned(),
-    })
-}
-
 /// Keys of a value of the state that is bound.
 const BOUND: [&str; 3] = ["value", "sandbox", "interface"];
 
 fn state(
-    file: &Place<'_>,
+    file: &CaseFile<'_>,
     given: BTreeMap<String, Spanned<Value>>,
 ) -> Result<BTreeMap<String, StateValue>, Error> {
     let kept = |given: &Spanned<Value>| {
@@ -304,27 +265,4 @@ fn state(
     };
     let given = given.into_iter();
     given.map(|(key, state)| Ok((key, kept(&state)?))).collect()
-}
-
-/// Milliseconds since 1970 of a number or an RFC 3339 time.
-///
-/// # Errors
-/// A mistake, if it is neither.
-pub(super) fn time(file: &Place<'_>, given: Option<&Spanned<Value>>) -> Result<Option<u64>, Error> {
-    let Some(given) = given else { return Ok(None) };
-    let read = match &given.value {
-        Value::Number(number) => number.as_u64(),
-        Value::String(text) => text
-            .parse::<jiff::Timestamp>()
-            .ok()
-            .and_then(|time| u64::try_from(time.as_millisecond()).ok()),
-        _ => None,
-    };
-    match read {
-        Some(time) => Ok(Some(time)),
-        None => {
-            let reason = "expected a time such as 2026-01-31T12:00:00Z, or milliseconds since 1970";
-            Err(file.mistake(given.referenced, reason))
-        }
-    }
 }

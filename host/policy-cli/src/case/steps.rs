@@ -6,11 +6,12 @@ use cnidaria_core::domain::pod::Pod as Described;
 use policy_engine::Hook;
 use serde_saphyr::{Location, Spanned};
 
+use super::Step;
+use super::answers::answers;
+use super::clock::time;
 use super::expect::Expect;
 use super::format::{Document, Step as Written};
-use super::read::Place;
-use super::resolved::{answers, time};
-use super::{Error, Step};
+use super::mistake::{CaseFile, Error};
 use crate::manifests::Objects;
 use crate::node::{RuntimeCall, Verb};
 use crate::suggest;
@@ -20,7 +21,7 @@ use crate::suggest;
 /// # Errors
 /// The first mistake.
 pub(super) fn steps(
-    file: &Place<'_>,
+    file: &CaseFile<'_>,
     at: Location,
     document: &Document,
     objects: &Objects,
@@ -62,7 +63,7 @@ pub(super) fn steps(
 }
 
 fn request(
-    file: &Place<'_>,
+    file: &CaseFile<'_>,
     step: &Spanned<Written>,
     objects: &Objects,
     sandboxes: &mut BTreeMap<String, Described>,
@@ -158,7 +159,7 @@ fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
     }
 }
 
-fn expectation(file: &Place<'_>, given: Option<&Spanned<Expect>>) -> Result<Expect, Error> {
+fn expectation(file: &CaseFile<'_>, given: Option<&Spanned<Expect>>) -> Result<Expect, Error> {
     let Some(given) = given else {
         return Ok(Expect::default());
     };

@@ -9,9 +9,6 @@ use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::Pod;
 
-use crate::node::DEFAULT_NETWORK;
-use crate::suggest;
-
 pub(crate) use read::{files, first_kind, message, place};
 
 /// The objects of a cluster that matter here.
@@ -105,24 +102,6 @@ impl Objects {
     pub(crate) fn nad(&self, namespace: &str, name: &str) -> Option<&Nad> {
         let mut nads = self.nads.iter();
         nads.find(|nad| nad.namespace == namespace && nad.name == name)
-    }
-
-    /// The network that a name is probably a misspelling of. Names of interfaces are not networks.
-    pub(crate) fn misspelt(&self, network: &str) -> Option<String> {
-        let number = |prefix| network.strip_prefix(prefix)?.parse::<u16>().ok();
-        let is_interface = number("eth").or_else(|| number("net")).is_some();
-        if network == DEFAULT_NETWORK || is_interface {
-            return None;
-        }
-        let nads = self.nads.iter();
-        let known: Vec<String> = nads
-            .flat_map(|nad| [nad.name.clone(), format!("{}/{}", nad.namespace, nad.name)])
-            .collect();
-        if known.iter().any(|known| known == network) {
-            return None;
-        }
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        suggest::similar(network, &known).map(str::to_owned)
     }
 
     pub(crate) fn namespace(&self, name: &str) -> Option<&Metadata> {

@@ -11,7 +11,8 @@ use cnidaria_core::domain::entry::{Entry, FailedAdd};
 use cnidaria_core::ports::{Attached, DelegateError, Delegates, Wanted};
 use serde_json::{Map, Value, json};
 
-use super::{World, lock};
+use super::{DEFAULT_NETWORK, World, lock};
+use crate::manifests::Objects;
 use crate::suggest;
 
 /// The key of an answer for every network without one of its own.
@@ -47,6 +48,25 @@ impl Answer {
             Self::Error { .. } => Ok(()),
         }
     }
+}
+
+/// The network that the key of an answer is probably a misspelling of. Names of interfaces are not
+/// networks.
+pub(crate) fn misspelt(network: &str, objects: &Objects) -> Option<String> {
+    let number = |prefix| network.strip_prefix(prefix)?.parse::<u16>().ok();
+    let is_interface = number("eth").or_else(|| number("net")).is_some();
+    if network == DEFAULT_NETWORK || is_interface {
+        return None;
+    }
+    let nads = objects.nads().iter();
+    let known: Vec<String> = nads
+        .flat_map(|nad| [nad.name.clone(), format!("{}/{}", nad.namespace, nad.name)])
+        .collect();
+    if known.iter().any(|known| known == network) {
+        return None;
+    }
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    suggest::similar(network, &known).map(str::to_owned)
 }
 
 /// A result in which the members that are not given have plausible values.

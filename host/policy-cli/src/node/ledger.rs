@@ -105,6 +105,10 @@ impl Ledger for World {
         Ok(Vec::new())
     }
 
+    async fn defer(&self, _: &Path, _: &DeferredDel) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
     async fn forget_deferred_del(&self, _: &Path, _: &DeferredDel) -> Result<(), LedgerError> {
         Ok(())
     }

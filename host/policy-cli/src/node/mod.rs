@@ -22,12 +22,13 @@ use policy_engine::PolicyHost;
 use policy_engine::record::{Memory, Recorded};
 use policy_engine::trial::{Environment, Loaded, StateValue};
 
-pub(crate) use delegates::{ANY, Answer};
+pub(crate) use delegates::{ANY, Answer, misspelt};
 pub(crate) use recorder::{Denial, Edit, PolicyEvent};
-pub(crate) use request::{DEFAULT_NETWORK, RuntimeCall, Verb};
+pub(crate) use request::{RuntimeCall, Verb};
 
 use crate::manifests::Objects;
 use recorder::Recorder;
+use request::DEFAULT_NETWORK;
 
 /// The name of a node without one of its own.
 pub(crate) const NODE: &str = "node";

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{World, lock};
 
 /// The name of the default network.
-pub(crate) const DEFAULT_NETWORK: &str = "default";
+pub(super) const DEFAULT_NETWORK: &str = "default";
 
 /// The only file of a simulated node: the conf of the default network.
 pub(super) const DEFAULT_CONF: &str = "/simulated/default.conf";

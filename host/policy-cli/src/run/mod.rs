@@ -11,7 +11,7 @@ use cni_types::error::chain;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
-use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
+use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb, misspelt};
 use crate::policy::{self, Policy};
 use crate::{FAILED, Output, runtime, suggest};
 
@@ -211,7 +211,7 @@ fn answers(given: &[String], objects: &Objects) -> Result<BTreeMap<String, Answe
     for given in given {
         let (network, path) = given.split_once('=').unwrap_or((ANY, given));
         let path = PathBuf::from(path);
-        if let Some(meant) = objects.misspelt(network) {
+        if let Some(meant) = misspelt(network, objects) {
             let network = network.to_owned();
             return Err(Error::Network { network, meant });
         }

@@ -65,7 +65,7 @@ impl Quarantine {
                 // Torn, for example by a power failure.
                 Err(error) => tracing::warn!(
                     target: "cnidaria::policy",
-                    mark = %path.display(), %error, "ignoring a mark that cannot be read",
+                    mark = %path.display(), %error, "ignoring an unreadable crash mark of a module",
                 ),
             }
             if let Err(error) = fs::remove_file(&path) {
@@ -244,7 +244,7 @@ fn warn(path: &Path, error: &io::Error) {
     tracing::warn!(
         target: "cnidaria::policy",
         path = %path.display(), %error,
-        "a crash of a module would not be noticed: its mark cannot be written or removed",
+        "cannot write or remove a module's crash mark; a crash of the module would go unnoticed",
     );
 }
 

@@ -12,6 +12,7 @@ use super::redact::Redactor;
 use super::ring::{self, Ring};
 use super::tape::{Sink, Tape};
 use crate::config::Recording;
+use crate::thread;
 
 /// How long requests wait to be written, so that many are written at once.
 const GATHER: Duration = Duration::from_millis(250);
@@ -99,9 +100,8 @@ impl Recorder {
         let mut queue = self.lock();
         if !queue.has_thread {
             let recorder = Arc::clone(self);
-            std::thread::Builder::new()
-                .name("policy-record".to_owned())
-                .spawn(move || recorder.run(ring))?;
+            let mut ring = ring;
+            thread::keep_running("policy-record", move || recorder.run(&mut ring))?;
             queue.has_thread = true;
         }
         queue.trouble = None;
@@ -158,7 +158,7 @@ impl Recorder {
     }
 
     /// Writes what is waiting, until recording stops.
-    fn run(&self, mut ring: Ring) {
+    fn run(&self, ring: &mut Ring) {
         let head = Head {
             daemon: env!("CARGO_PKG_VERSION").to_owned(),
             redaction: self.settings.redaction.clone(),

@@ -242,7 +242,7 @@ impl PolicyHost {
         if was_held {
             tracing::warn!(
                 target: "cnidaria::policy",
-                policy, digest, "released by an operator",
+                policy, digest, "an operator released the module from quarantine",
             );
             self.reload_once(true, Until::Loaded).await;
         }
@@ -319,7 +319,7 @@ impl PolicyHost {
             ));
         });
         if let Err(error) = reloading.await {
-            tracing::error!(target: "cnidaria::policy", %error, "the policies were not loaded again");
+            tracing::error!(target: "cnidaria::policy", %error, "the reload of the policies panicked; the previous ones stay in force");
         }
     }
 

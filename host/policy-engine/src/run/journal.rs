@@ -9,7 +9,7 @@ use crate::model::request::RequestFacts;
 use crate::wasm::instance::Failure;
 
 /// Logs an edit that was applied or, in audit mode, would have been.
-pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
+pub(crate) fn edit(facts: &RequestFacts, network: Option<&str>, edit: &AppliedEdit, mode: Mode) {
     let AppliedEdit {
         policy,
         digest,
@@ -25,7 +25,7 @@ pub(crate) fn edit(facts: &RequestFacts, edit: &AppliedEdit, mode: Mode) {
     tracing::info!(
         target: "cnidaria::policy",
         policy, digest, %hook, pod = facts.pod.as_ref().map(display),
-        container_id = facts.container_id, mode = mode.as_str(), %patch,
+        container_id = facts.container_id, network, mode = mode.as_str(), %patch,
         omitted = (*omitted > 0).then_some(omitted), "{what}",
     );
 }
@@ -68,7 +68,7 @@ pub(crate) fn failure(
         policy = &*policy.name, digest = policy.digest(), %hook,
         pod = facts.pod.as_ref().map(display), container_id = facts.container_id, %cause, reason,
         failure_policy = if open { "open" } else { "closed" },
-        "failed",
+        "the policy failed",
     );
 }
 

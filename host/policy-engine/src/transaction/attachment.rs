@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::conf::{self, Appended, ConfEdit};
 use super::given;
-use super::invariants;
 use super::protected;
-use super::tree::{number, object, set, string};
 use super::{EditError, validate};
 use crate::model::grant::ConfGrant;
 use crate::model::request::{Bandwidth, PolicyAttachment, PortMapping};
@@ -184,7 +182,7 @@ impl AttachmentDraft {
         ips: &[String],
     ) -> Result<(), EditError> {
         mtus.into_iter().try_for_each(|(pointer, value)| {
-            invariants::mtu(value, ips)
+            validate::plugin_mtu(value, ips)
                 .map_err(|error| validate::invalid(format!("{pointer}: {error}")))
         })
     }
@@ -231,7 +229,7 @@ impl AttachmentDraft {
         // One that is wrong without addresses, too, is not this edit's fault.
         let sound = mtus
             .into_iter()
-            .filter(|(_, value)| invariants::mtu(value, &[]).is_ok());
+            .filter(|(_, value)| validate::plugin_mtu(value, &[]).is_ok());
         self.check_mtus(sound, &validate::ips(ips)?)?;
         Ok(change)
     }
@@ -285,42 +283,6 @@ impl AttachmentDraft {
         given::is_read(&self.attachment, key)?;
         Ok(AttachmentChange::Arg(key.to_owned(), value))
     }
-}
-
-/// The bandwidth in the form of the capability.
-pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Node {
-    object([
-        ("ingressRate", Some(number(bandwidth.ingress_rate))),
-        ("ingressBurst", Some(number(bandwidth.ingress_burst))),
-        ("egressRate", Some(number(bandwidth.egress_rate))),
-        ("egressBurst", Some(number(bandwidth.egress_burst))),
-    ])
-}
-
-/// The port mapping in the form of the capability.
-pub(super) fn port_mapping(mapping: &PortMapping) -> Node {
-    object([
-        ("hostPort", Some(number(mapping.host_port))),
-        ("containerPort", Some(number(mapping.container_port))),
-        ("protocol", Some(string(mapping.protocol()))),
-        ("hostIP", mapping.host_ip.as_deref().map(string)),
-    ])
-}
-
-pub(super) fn port_mappings_as_set(mappings: &[PortMapping]) -> Node {
-    set(mappings.iter().map(|mapping| {
-        let PortMapping {
-            host_port, host_ip, ..
-        } = mapping;
-        let protocol = mapping.protocol();
-        (
-            format!(
-                "{host_port}/{protocol}/{}",
-                host_ip.as_deref().unwrap_or("*")
-            ),
-            port_mapping(mapping),
-        )
-    }))
 }
 
 /// Canonicalises well-formed values; leaves the rest as the daemon passed it.

@@ -5,11 +5,9 @@ use std::ops::ControlFlow;
 
 use cni_types::json::{Document, Node, Pointer};
 
-use super::attachment::{
-    ARGS, Area, AttachmentChange, AttachmentDraft, Member, bandwidth, port_mapping,
-    port_mappings_as_set,
-};
+use super::attachment::{ARGS, Area, AttachmentChange, AttachmentDraft, Member};
 use super::budget::Extent;
+use super::capability_args::{bandwidth, port_mapping, port_mappings_as_set};
 use super::conf::{self, ConfEdit};
 use super::difference::{
     Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, folds_to, group,

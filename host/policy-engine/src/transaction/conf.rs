@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
 use super::difference::{self, folded};
-use super::protected::{self, type_of};
-use super::{EditError, given, validate};
+use super::plugins::{chained, is_chain, plugins, type_of};
+use super::{EditError, protected, spelling, validate};
 use crate::model::grant::{ConfGrant, Grant};
 use crate::model::outside;
 
@@ -74,9 +74,9 @@ pub(super) fn set(
     let pointer = place(conf, pointer).map_err(|error| refused(&error))?;
     let parent = pointer.parent().and_then(|parent| conf.get(&parent));
     if let (Some(Node::Object(members)), Some(key)) = (parent, pointer.tokens().last())
-        && let Some(other) = given::later(members, key)
+        && let Some(other) = spelling::later(members, key)
     {
-        return Err(given::spelt_twice(key, other));
+        return Err(spelling::spelt_twice(key, other));
     }
     protected::check_edit(conf, &pointer, Some(&value), grant)?;
     Ok(ConfEdit {
@@ -145,30 +145,6 @@ pub(super) fn append(
     let ConfEdit { value, .. } = appended(&chain, plugin, grant)?;
     let plugin = value.ok_or_else(|| validate::invalid("no plugin"))?;
     Ok(Appended::Single(plugin))
-}
-
-/// Whether a conf is a list of plugins.
-pub(super) fn is_chain(conf: &Node) -> bool {
-    let plugins = conf.get(&Pointer::root().child("plugins"));
-    matches!(plugins, Some(Node::Array(_)))
-}
-
-/// A single plugin's conf as a chain of this plugin: its name and version are those of the chain.
-pub(super) fn chained(conf: &Node) -> Result<Node, EditError> {
-    let Node::Object(members) = conf else {
-        return Err(validate::invalid("a conf is not a JSON object"));
-    };
-    if members.iter().any(|(key, _)| *folded(key) == *"plugins") {
-        return Err(validate::invalid(
-            "the conf has a member plugins that is not a chain",
-        ));
-    }
-    let of_list = |key: &str| matches!(&*folded(key), "name" | "cniversion" | "cniversions");
-    let members = members.iter().cloned();
-    let (mut list, plugin): (Vec<_>, Vec<_>) = members.partition(|(key, _)| of_list(key));
-    let plugins = Node::Array(vec![Node::Object(plugin)]);
-    list.push(("plugins".to_owned(), plugins));
-    Ok(Node::Object(list))
 }
 
 fn appended(conf: &Document, plugin: Node, grant: &ConfGrant) -> Result<ConfEdit, EditError> {
@@ -328,22 +304,6 @@ fn refused(error: &Error) -> EditError {
         Error::Syntax { source } => validate::invalid(format!("not JSON: {source}")),
         _ => validate::invalid(error.to_string()),
     }
-}
-
-/// The plugins of a conflist, or the conf itself.
-pub(super) fn plugins(conf: &Document) -> impl Iterator<Item = (Pointer, &Node)> {
-    let list = Pointer::root().child("plugins");
-    let chain = match conf.get(&list) {
-        Some(Node::Array(chain)) => Some(chain),
-        _ => None,
-    };
-    let single = chain.is_none().then(|| (Pointer::root(), conf.root()));
-    chain
-        .into_iter()
-        .flatten()
-        .enumerate()
-        .map(move |(index, plugin)| (list.child(index.to_string()), plugin))
-        .chain(single)
 }
 
 fn has_mtu(plugin: &Node) -> bool {

@@ -5,11 +5,13 @@ use std::collections::BTreeSet;
 
 use cni_types::json::{Document, Node, Pointer, RawObject};
 
-use super::attachment::{bandwidth, port_mapping};
-use super::conf::{self, ConfEdit};
+use super::EditError;
+use super::capability_args::{bandwidth, port_mapping};
+use super::conf::ConfEdit;
 use super::difference::{folded, folds_to};
+use super::plugins::plugins;
+use super::spelling::{later, spelt_twice};
 use super::tree::{object, string, strings, unless_empty};
-use super::{EditError, validate};
 use crate::model::request::PolicyAttachment;
 
 /// The arguments that policies set with typed edits, in Go's spelling.
@@ -111,25 +113,9 @@ pub(super) fn is_read(attachment: &PolicyAttachment, key: &str) -> Result<(), Ed
     }
 }
 
-/// The last other spelling of a key behind it, which Go reads instead.
-pub(super) fn later<'a>(members: &'a [(String, Node)], key: &str) -> Option<&'a str> {
-    let at = members.iter().position(|(known, _)| known == key)?;
-    let folded = folded(key);
-    let mut behind = members.iter().skip(at + 1).rev();
-    let other = behind.find(|(known, _)| known != key && folds_to(known, &folded));
-    other.map(|(known, _)| known.as_str())
-}
-
-/// The refusal of an edit that plugins would not see.
-pub(super) fn spelt_twice(key: &str, other: &str) -> EditError {
-    validate::invalid(format!(
-        "plugins read {other:?} instead of {key:?}, so the edit would have no effect"
-    ))
-}
-
 /// `args.cni` of each plugin, with its pointer, in any spelling.
 fn in_conf(conf: &Document) -> impl Iterator<Item = (Pointer, &[(String, Node)])> {
-    conf::plugins(conf).flat_map(|(place, plugin)| {
+    plugins(conf).flat_map(|(place, plugin)| {
         let args = spelt(place, plugin, "args").into_iter();
         let cni = args.flat_map(|(place, args)| spelt(place, args, "cni"));
         cni.map(|(place, cni)| (place, members(Some(cni))))

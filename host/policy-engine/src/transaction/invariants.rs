@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cni_types::json::Node;
 use cni_types::result::{CniResult, Route};
 
-use super::conf;
-use super::protected;
-use super::{AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, validate};
+use super::{
+    AttachmentDraft, Claims, EditError, FinaleDraft, SelectionsDraft, conf, plugins, protected,
+    validate,
+};
 use crate::model::grant::ConfGrant;
 use crate::model::request::{PolicyAttachment, PortMapping, Selection};
 
@@ -112,7 +112,7 @@ fn executed(
 fn mtus(Offered { claims, before, .. }: &Offered, after: &PolicyAttachment) -> Option<Fault> {
     let was_single = before.as_ref().is_some_and(|before| {
         let conf = before.attachment().conf.root();
-        conf::is_chain(after.conf.root()) && !conf::is_chain(conf)
+        plugins::is_chain(after.conf.root()) && !plugins::is_chain(conf)
     });
     let v6 = after.ips.iter().any(|ip| ip.contains(':'));
     let ips = if v6 {
@@ -126,25 +126,15 @@ fn mtus(Offered { claims, before, .. }: &Offered, after: &PolicyAttachment) -> O
             // Claims know the members of a single plugin as those of the conf.
             let place = path.strip_prefix("/plugins/0").filter(|_| was_single);
             let owners = claims.owners(&format!("/conf{}", place.unwrap_or(&path)));
-            let error = mtu(value, &after.ips).err()?;
+            let error = validate::plugin_mtu(value, &after.ips).err()?;
             // An MTU that no policy set is wrong only for addresses that a policy set.
-            if owners.is_empty() && mtu(value, &[]).is_err() {
+            if owners.is_empty() && validate::plugin_mtu(value, &[]).is_err() {
                 return None;
             }
             Fault::of(owners.into_iter().chain(ips.iter().cloned()), || {
                 format!("network {:?}, {path}: {error}", after.network)
             })
         })
-}
-
-/// Checks one plugin's MTU against the requested addresses.
-pub(super) fn mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
-    match value.get_as::<u32>() {
-        // Plugins treat 0 as unset.
-        Ok(0) => Ok(()),
-        Ok(number) => validate::mtu(number, ips),
-        Err(_) => Err(validate::invalid(format!("{value} is not an MTU"))),
-    }
 }
 
 /// Checks that no two attachments have the same interface name.
@@ -306,7 +296,7 @@ fn is_default(route: &Route) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cni_types::json::{Document, Limits};
+    use cni_types::json::{Document, Limits, Node};
 
     fn attachment(network: &str, if_name: &str, conf: &str) -> PolicyAttachment {
         PolicyAttachment {

@@ -7,108 +7,19 @@ use cni_types::args::PluginType;
 use cni_types::json::{Document, Node, Pointer};
 
 use super::difference::folded;
+use super::plugins::{chain, chained, is_chain, type_of};
 use super::protected_changes::ProtectedChanges;
-use super::roles::Role;
-use super::{EditError, conf, guarded, validate};
-use crate::model::grant::{ConfGrant, Grant};
-use crate::model::outside;
-
-/// Members of a plugin or a list that no policy may change.
-const PROTECTED: [&str; 6] = [
-    "name",
-    "cniversion",
-    "cniversions",
-    "prevresult",
-    "runtimeconfig",
-    // Without this key, a chain continues with files from a directory.
-    "loadonlyinlinedplugins",
-];
-
-/// Where in a conf a value is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Context {
-    /// A list or a plugin.
-    Plugin,
-    /// The `args` of a plugin.
-    Args,
-    /// The `cni` object within `args`.
-    CniArgs,
-    /// Anything else.
-    Other,
-}
-
-/// What a value's place says about it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    pub(super) context: Context,
-    pub(super) role: Role,
-}
-
-impl Place {
-    /// A whole conf.
-    const CONF: Self = Self {
-        context: Context::Plugin,
-        role: Role::Main,
-    };
-    /// The cni-args.
-    const CNI_ARGS: Self = Self {
-        context: Context::CniArgs,
-        role: Role::Other,
-    };
-
-    /// The place under a folded key.
-    pub(super) fn below(self, key: &str) -> Self {
-        let context = match (self.context, key) {
-            (Context::Plugin, "plugins") => Context::Plugin,
-            (Context::Plugin, "args") => Context::Args,
-            (Context::Args, "cni") | (Context::CniArgs, _) => Context::CniArgs,
-            _ => Context::Other,
-        };
-        let role = self.role.below(key);
-        Self { context, role }
-    }
-
-    pub(super) fn element(self, index: usize) -> Self {
-        let role = self.role.element(index);
-        Self { role, ..self }
-    }
-
-    /// The rule for the member under a folded key, if it is protected.
-    pub(super) fn rule(self, key: &str) -> Option<Rule> {
-        if self.context == Context::Plugin && PROTECTED.contains(&key) {
-            return Some(Rule::Never);
-        }
-        if matches!(self.context, Context::Args | Context::CniArgs) {
-            return None;
-        }
-        guarded::key(key).map(Rule::Granted)
-    }
-
-    /// The grant needed to change a plain value, whatever its key.
-    pub(super) fn value(self, value: &Node) -> Option<Grant> {
-        match self.context {
-            Context::Args | Context::CniArgs => None,
-            Context::Plugin | Context::Other => guarded::value(value),
-        }
-    }
-}
-
-/// Who may change a protected member other than a type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
-    /// No policy.
-    Never,
-    /// Policies with this grant.
-    Granted(Grant),
-}
+use super::rules::{Place, permit, short};
+use super::{EditError, validate};
+use crate::model::grant::ConfGrant;
 
 /// Checks that `new` executes what `old` executes, with the same name and version.
 pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result<(), EditError> {
     if !matches!(new.root(), Node::Object(_)) {
         return Err(validate::invalid("a conf is not a JSON object"));
     }
-    let chain = conf::is_chain(new.root()) && !conf::is_chain(old.root());
-    let chain = chain.then(|| conf::chained(old.root()).ok()).flatten();
+    let chain = is_chain(new.root()) && !is_chain(old.root());
+    let chain = chain.then(|| chained(old.root()).ok()).flatten();
     // A single plugin at the head of a chain is executed as before.
     let before = chain.as_ref().unwrap_or(old.root());
     let mut found = ProtectedChanges::default();
@@ -186,27 +97,6 @@ pub(super) fn check_arg(key: &str, new: &Node, at: &str) -> Result<(), EditError
     found.judge(&ConfGrant::default(), &place)
 }
 
-/// The `type` of each plugin, in order.
-pub(crate) fn plugin_types(conf: &Document) -> Vec<String> {
-    chain(conf.root())
-        .map(|plugin| type_of(plugin).unwrap_or_default())
-        .collect()
-}
-
-/// The plugins of a conflist, or the conf itself.
-fn chain(conf: &Node) -> impl Iterator<Item = &Node> {
-    let list = match conf.get(&Pointer::root().child("plugins")) {
-        Some(Node::Array(list)) => Some(list),
-        _ => None,
-    };
-    let single = list.is_none().then_some(conf);
-    list.into_iter().flatten().chain(single)
-}
-
-pub(super) fn type_of(plugin: &Node) -> Option<String> {
-    plugin.get(&Pointer::root().child("type"))?.get_as().ok()
-}
-
 /// Whether the conf has plugins and each of them has a type.
 fn has_types(conf: &Node) -> bool {
     let mut chain = chain(conf).peekable();
@@ -251,26 +141,4 @@ fn typed_after(conf: &Document, pointer: &Pointer, new: Option<&Node>) -> Result
         true => Ok(()),
         false => Err(typeless()),
     }
-}
-
-pub(super) fn permit(
-    rule: Rule,
-    grant: &ConfGrant,
-    path: impl FnOnce() -> String,
-) -> Result<(), EditError> {
-    match rule {
-        Rule::Never => Err(EditError::Immutable(path())),
-        Rule::Granted(needed) if !grant.has(needed) => Err(EditError::NeedsGrant {
-            path: path(),
-            grant: needed,
-        }),
-        Rule::Granted(needed) => {
-            outside::allowed(needed);
-            Ok(())
-        }
-    }
-}
-
-pub(super) fn short(text: &str) -> String {
-    crate::model::report::clean(text, 256)
 }

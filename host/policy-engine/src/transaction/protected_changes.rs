@@ -8,8 +8,8 @@ use cni_types::json::{Node, Pointer};
 
 use super::EditError;
 use super::difference::{Keys, folded, same};
-use super::protected::{Context, Place, Rule, permit, short};
 use super::roles::{self, Role, name};
+use super::rules::{Context, Place, Rule, permit, short};
 use crate::model::grant::{ConfGrant, Grant};
 use crate::model::outside;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cni_types::json::{Document, Node};
 
-use super::attachment::{bandwidth, port_mapping, port_mappings_as_set};
+use super::capability_args::{bandwidth, port_mapping, port_mappings_as_set};
 use super::tree::{object, string, strings, strings_as_set, unless_empty};
 use super::{Claims, EditError, SelectionClaims, protected, validate};
 use crate::model::request::{Chosen, ChosenDefault, Networks, Origin, PortMapping, Selection};

@@ -90,6 +90,16 @@ pub(super) fn mtu(mtu: u32, ips: &[String]) -> Result<(), EditError> {
     Err(invalid(format!("MTU {mtu} is not within {min} to 65535")))
 }
 
+/// Checks one plugin's MTU against the requested addresses.
+pub(super) fn plugin_mtu(value: &Node, ips: &[String]) -> Result<(), EditError> {
+    match value.get_as::<u32>() {
+        // Plugins treat 0 as unset.
+        Ok(0) => Ok(()),
+        Ok(number) => mtu(number, ips),
+        Err(_) => Err(invalid(format!("{value} is not an MTU"))),
+    }
+}
+
 /// Checks rates and bursts: the bandwidth plugin rejects one without the other.
 pub(super) fn bandwidth(bandwidth: &Bandwidth) -> Result<(), EditError> {
     for (what, rate, burst) in [

@@ -135,7 +135,7 @@ impl Engines {
                     tracing::warn!(
                         target: "cnidaria::policy",
                         error = %format!("{error:#}"),
-                        "no slots for instances of policies, which makes them slower",
+                        "cannot reserve slots for policy instances; policies are slower without them",
                     );
                 })
                 .ok()

@@ -186,7 +186,7 @@ fn missing(imports: &[(String, Grant)]) -> String {
 
 #[cfg(feature = "wasi")]
 fn link_wasi(linker: &mut Linker<GuestState>, component: &Component) -> wasmtime::Result<()> {
-    crate::wasm::wasi::link(linker, component)
+    imports::wasi::link(linker, component)
 }
 
 /// Without WASI support: its imports are unknown, so none gets here.

@@ -16,6 +16,8 @@ use rustix::time::{
 };
 use wasmtime::{Engine, EngineWeak};
 
+use crate::thread;
+
 /// How often guests are interrupted to check the clock and yield to other tasks.
 pub(crate) const TICK: Duration = Duration::from_millis(5);
 
@@ -44,14 +46,12 @@ pub(crate) fn add<'a>(engines: impl Iterator<Item = &'a Engine>) -> wasmtime::Re
     known.engines.extend(engines.map(Engine::weak));
     if !known.thread {
         // A thread, not a task: guests must be interrupted even when they occupy the whole runtime.
-        std::thread::Builder::new()
-            .name("policy-epoch".to_owned())
-            .spawn(|| {
-                loop {
-                    ticker.wait();
-                    advance();
-                }
-            })?;
+        thread::keep_running("policy-epoch", || {
+            loop {
+                ticker.wait();
+                advance();
+            }
+        })?;
         known.thread = true;
     }
     Ok(())

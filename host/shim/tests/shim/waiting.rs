@@ -152,7 +152,7 @@ fn a_daemon_that_never_answers_is_given_up() {
         let failure = node.run().failure();
         assert!(start.elapsed() < NO_WAIT);
         assert_eq!(failure.code, code, "{command}");
-        assert_eq!(failure.details, "no answer within the time");
+        assert_eq!(failure.details, "the daemon did not answer in time");
     }
 }
 

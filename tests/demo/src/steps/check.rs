@@ -1,4 +1,4 @@
-//! The runtime checks that the networks are still as ADD left them.
+//! CHECK: the networks are still as ADD left them.
 
 use node::{Node, Sandbox};
 

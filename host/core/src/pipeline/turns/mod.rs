@@ -263,6 +263,12 @@ impl Turns {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a DEL has the container's turn now.
+    pub(super) fn is_deleting(&self, id: &ContainerId) -> bool {
+        let holder = self.holder(id);
+        holder.is_some_and(|holder| holder.work == Work::Del)
+    }
+
     /// Takes the container's turn if it is free.
     pub(super) fn try_take(&self, id: &ContainerId, work: Work) -> Option<Held> {
         let ticket = self.draw(id, work, None);

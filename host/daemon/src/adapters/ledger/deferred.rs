@@ -1,15 +1,17 @@
-//! DELs that shims recorded while the daemon was down, a file per container and interface. The
-//! daemon creates the directory, which tells shims that recorded DELs will be carried out.
+//! DELs that shims recorded while the daemon was down, or the daemon before it answered them, a file
+//! per container and interface. The daemon creates the directory, which tells shims that recorded DELs
+//! will be carried out.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
 use shim_api::deferred::{DIR, split_file_name};
 
-use super::{failed, file};
+use super::{Files, failed, file};
 use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::ports::{DeferredDel, LedgerError};
@@ -50,6 +52,48 @@ pub(super) fn outlives_netns(entries: &[Entry], more: &BTreeSet<String>) -> bool
         });
         knows(name) && ipam.is_none_or(knows) && (!needs || more.contains(name))
     })
+}
+
+impl Files {
+    /// Tells shims whether they may record DELs while the daemon is down. Withdraws the permission
+    /// only once all recorded DELs were carried out.
+    ///
+    /// # Errors
+    /// [`LedgerError`]; shims then record no new DELs.
+    pub fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = match may {
+            true => {
+                asked.insert(cni_dir.to_owned());
+                ask(cni_dir)
+            }
+            false => {
+                asked.remove(cni_dir);
+                no_more(cni_dir)
+            }
+        };
+        told.map_err(failed("prepare", &cni_dir.join(DIR)))
+    }
+
+    /// Records a DEL that the daemon answers before it is carried out.
+    pub(super) async fn defer_del(
+        &self,
+        cni_dir: &Path,
+        record: &DeferredDel,
+    ) -> Result<(), LedgerError> {
+        ask(cni_dir).map_err(failed("prepare", &cni_dir.join(DIR)))?;
+        let path = path(cni_dir, &record.name);
+        self.replace(path, record.text.clone()).await
+    }
+
+    /// Removes the directory after its last record, unless shims may record DELs.
+    pub(super) fn ask_no_more(&self, cni_dir: &Path) {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked.contains(cni_dir) {
+            // Fails while it has records.
+            let _ = no_more(cni_dir);
+        }
+    }
 }
 
 /// Creates the directory, private to this user, or keeps an existing private one.
@@ -148,7 +192,6 @@ mod tests {
     use cnidaria_core::domain::sandbox::Sandbox;
     use cnidaria_core::ports::Ledger as _;
 
-    use crate::adapters::ledger::Files;
     use config::own::Durability;
 
     fn check(conf_text: &str, expected: bool) {
@@ -190,7 +233,7 @@ mod tests {
     async fn odd_records_name_their_container() {
         let dir = tempfile::tempdir().unwrap();
         let files = Files::new(Durability::Grouped);
-        ask(dir.path()).unwrap();
+        files.ask_for_deferred(dir.path(), true).unwrap();
         let container = ContainerId::new("c").unwrap();
         let record = path(dir.path(), "c");
         let dangling = || std::os::unix::fs::symlink("nowhere", &record);
@@ -202,6 +245,26 @@ mod tests {
             files.forget_deferred(dir.path(), &container).await.unwrap();
             let records = files.deferred_dels(dir.path(), &container).await.unwrap();
             assert!(records.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn shims_record_only_where_they_are_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(Durability::Grouped);
+        let container = ContainerId::new("c").unwrap();
+        let record = DeferredDel {
+            name: "c".to_owned(),
+            text: b"{}".to_vec(),
+        };
+        // The daemon's own record must not leave the directory, which shims take as a wish.
+        for may in [false, true] {
+            files.ask_for_deferred(dir.path(), may).unwrap();
+            files.defer(dir.path(), &record).await.unwrap();
+            let records = files.deferred_dels(dir.path(), &container).await.unwrap();
+            assert_eq!(records, [record.clone()]);
+            files.forget_deferred(dir.path(), &container).await.unwrap();
+            assert_eq!(dir.path().join(DIR).exists(), may);
         }
     }
 

@@ -1,6 +1,6 @@
 //! The directories that runtimes' confs name instead of the daemon's own: a small file in the
-//! daemon's own directory, so that the next daemon finds what is recorded in them. It has a copy: if
-//! it is damaged or removed, delegates would take what other runtimes attached for unused.
+//! daemon's own directory, so that the next daemon finds what is recorded in them. It has a copy:
+//! without the list, delegates would take what other runtimes attached for unused.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use shim_api::deferred::boot_id;
 
 use super::durability::Disk;
-use super::{Files, UNDO_DIR, blocking, deferred, failed, file, results};
+use super::{FORGOTTEN_DIR, Files, UNDO_DIR, blocking, deferred, failed, file, results};
 use cnidaria_core::domain::sandbox::RESULTS_DIR;
 use cnidaria_core::ports::{Directory, LedgerError, Remembered};
 use config::own::Durability;
@@ -141,6 +141,8 @@ pub(super) fn abandon_unused(cni_dir: &Path) -> bool {
     if is_used(cni_dir) {
         return false;
     }
+    // Notes alone do not keep a directory in use.
+    let _ = std::fs::remove_dir_all(cni_dir.join(FORGOTTEN_DIR));
     // Fails if a shim records a DEL at this moment.
     deferred::no_more(cni_dir).is_ok() && !is_used(cni_dir)
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cnidaria_core::supervision;
 use config::own::Durability;
 
 /// How long changes are grouped. With the fsyncs, well below a second.
@@ -63,12 +64,14 @@ impl Disk {
             std::mem::replace(&mut group.awaited, true)
         };
         if !awaited {
-            tokio::spawn(self.clone().sync_groups());
+            supervision::spawn("sync of the ledger", self.clone(), |disk| {
+                Box::pin(disk.sync_groups())
+            });
         }
     }
 
     /// Syncs groups until there are none left.
-    async fn sync_groups(self) {
+    async fn sync_groups(&self) {
         loop {
             tokio::time::sleep(GATHER).await;
             let changed = {

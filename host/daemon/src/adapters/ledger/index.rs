@@ -10,6 +10,7 @@ use std::time::Duration;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::ports::{Ledger as _, LedgerError, Standing, StandingAttachment};
 use cnidaria_core::report::chain;
+use cnidaria_core::supervision;
 
 use super::Files;
 
@@ -108,18 +109,10 @@ impl Index {
         let Some((ledger, cni_dir)) = self.ledger.get().cloned() else {
             return;
         };
-        let index = Arc::clone(self);
-        let reading = tokio::spawn(async move {
-            loop {
-                match all(&ledger, &cni_dir).await {
-                    Ok(entries) => return index.complete(entries),
-                    Err(error) => tracing::error!(
-                        error = chain(&error),
-                        "cannot read the attachments for policies; they are unavailable until it succeeds"
-                    ),
-                }
-                tokio::time::sleep(RETRY).await;
-            }
+        let state = (Arc::clone(self), ledger, cni_dir);
+        let reading = supervision::spawn("index of attachments", state, |state| {
+            let (index, ledger, cni_dir) = &*state;
+            Box::pin(index.read_until_complete(ledger, cni_dir))
         });
         let former = self
             .reading
@@ -128,6 +121,19 @@ impl Index {
             .replace(reading.abort_handle());
         if let Some(former) = former {
             former.abort();
+        }
+    }
+
+    async fn read_until_complete(&self, ledger: &Files, cni_dir: &Path) {
+        loop {
+            match all(ledger, cni_dir).await {
+                Ok(entries) => return self.complete(entries),
+                Err(error) => tracing::error!(
+                    error = chain(&error),
+                    "cannot read the attachments for policies; they are unavailable until it succeeds"
+                ),
+            }
+            tokio::time::sleep(RETRY).await;
         }
     }
 

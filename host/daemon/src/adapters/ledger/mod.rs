@@ -9,17 +9,19 @@ mod delegates_file;
 mod directories;
 mod durability;
 mod file;
+mod forgotten;
 mod index;
 mod listing;
 mod recovery;
 mod result_cache;
 mod seal;
+mod stored;
 mod undos;
 
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
@@ -43,6 +45,8 @@ use config::own::Durability;
 
 /// Pending undos, a file per sandbox. Container ids never begin with a dot.
 const UNDO_DIR: &str = ".undo";
+/// Containers that operators had forgotten, an empty object each.
+const FORGOTTEN_DIR: &str = ".forgotten";
 /// Damaged files that were replaced by recovered ones.
 const DAMAGED_DIR: &str = ".damaged";
 
@@ -60,17 +64,8 @@ pub struct Files {
     remembered: Option<PathBuf>,
     /// What policies look at.
     index: Option<Arc<Index>>,
-}
-
-/// A sandbox, from its file or else from the result cache.
-struct StoredSandbox {
-    entries: Vec<Entry>,
-    /// Why the file cannot be used.
-    damage: Option<String>,
-    /// Damaged result files, which are left out.
-    damaged_results: Vec<PathBuf>,
-    /// Whether the plan lists everything. Multus records no plan for networks that it hot-plugs.
-    is_complete: bool,
+    /// The directories in which shims may record DELs.
+    asked: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 impl Files {
@@ -83,6 +78,7 @@ impl Files {
             boot: Boot::default(),
             remembered: None,
             index: None,
+            asked: Arc::default(),
         }
     }
 
@@ -114,19 +110,6 @@ impl Files {
         self
     }
 
-    /// Tells shims whether they may record DELs while the daemon is down. Withdraws the permission
-    /// only once all recorded DELs were carried out.
-    ///
-    /// # Errors
-    /// [`LedgerError`]; shims then record no new DELs.
-    pub fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
-        let told = match may {
-            true => deferred::ask(cni_dir),
-            false => deferred::no_more(cni_dir),
-        };
-        told.map_err(failed("prepare", &cni_dir.join(shim_api::deferred::DIR)))
-    }
-
     /// How many sandboxes a directory has, without reading them.
     pub fn count(&self, cni_dir: &Path) -> usize {
         count::count(cni_dir)
@@ -139,6 +122,7 @@ impl Files {
     pub fn sweep(&self, cni_dir: &Path) -> Result<(), LedgerError> {
         let own = [
             cni_dir.join(UNDO_DIR),
+            cni_dir.join(FORGOTTEN_DIR),
             cni_dir.join(shim_api::deferred::DIR),
             results(cni_dir),
         ];
@@ -178,62 +162,6 @@ impl Files {
         Results {
             cache: Cache::new(cni_dir),
             boot: self.boot,
-        }
-    }
-
-    /// Finds a sandbox in its file or the result cache. Changes nothing.
-    fn stored(
-        &self,
-        cni_dir: &Path,
-        sandbox: &Sandbox,
-    ) -> Result<Option<StoredSandbox>, LedgerError> {
-        if sandbox.container_id.as_str() == RESULTS_DIR {
-            return Ok(None);
-        }
-        let path = cni_dir.join(sandbox.container_id.as_str());
-        let text = match file::read(&path) {
-            Ok(text) => Ok(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if file::is_odd(&error) => Err(error.to_string()),
-            Err(error) => return Err(failed("read", &path)(error)),
-        };
-        let cache = Cache::new(cni_dir);
-        // A plan by Multus does not name the container's own interface.
-        let named = Sandbox {
-            if_name: recovery::own_interface(&self.results_of(cni_dir), sandbox)
-                .map_err(from_cache)?,
-            ..sandbox.clone()
-        };
-        match text.and_then(|text| delegates_file::read(&text, &named)) {
-            Ok((mut entries, writer)) => {
-                let mut damaged_results = Vec::new();
-                for entry in &mut entries {
-                    damaged_results.extend(complete(entry, writer, &cache)?);
-                    if entry.namespace.is_none() {
-                        entry.namespace = self.boot.namespace(&path);
-                    }
-                }
-                Ok(Some(StoredSandbox {
-                    entries,
-                    damage: None,
-                    damaged_results,
-                    is_complete: writer == Writer::Cnidaria,
-                }))
-            }
-            Err(reason) => {
-                let (entries, errors) = recovery::from_results(&self.results_of(cni_dir), sandbox)
-                    .map_err(from_cache)?;
-                // An attachment whose result is also damaged would be forgotten.
-                if entries.is_empty() || !errors.is_empty() {
-                    return Err(LedgerError::Damaged { path, reason });
-                }
-                Ok(Some(StoredSandbox {
-                    entries,
-                    damage: Some(reason),
-                    damaged_results: Vec::new(),
-                    is_complete: true,
-                }))
-            }
         }
     }
 }
@@ -404,16 +332,21 @@ impl Ledger for Files {
         deferred::dels(cni_dir, container)
     }
 
+    async fn defer(&self, cni_dir: &Path, record: &DeferredDel) -> Result<(), LedgerError> {
+        self.defer_del(cni_dir, record).await
+    }
+
     async fn forget_deferred_del(
         &self,
         cni_dir: &Path,
         record: &DeferredDel,
     ) -> Result<(), LedgerError> {
         let path = deferred::path(cni_dir, &record.name);
-        match move_dir(&path, cni_dir)? {
-            true => Ok(()),
-            false => remove(&path).map(drop),
+        if !move_dir(&path, cni_dir)? {
+            remove(&path)?;
         }
+        self.ask_no_more(cni_dir);
+        Ok(())
     }
 
     async fn record_undo(&self, cni_dir: &Path, undo: &Undo) -> Result<(), LedgerError> {
@@ -425,6 +358,27 @@ impl Ledger for Files {
 
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
         undos::read_all(&cni_dir.join(UNDO_DIR), &cni_dir.join(DAMAGED_DIR))
+    }
+
+    async fn note_forgotten(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        let path = cni_dir.join(FORGOTTEN_DIR).join(container.as_str());
+        self.replace(path, b"{}".to_vec()).await
+    }
+
+    async fn drop_forgotten(
+        &self,
+        cni_dir: &Path,
+        container: &ContainerId,
+    ) -> Result<(), LedgerError> {
+        remove(&cni_dir.join(FORGOTTEN_DIR).join(container.as_str())).map(drop)
+    }
+
+    async fn forgotten(&self, cni_dir: &Path) -> Result<Vec<ContainerId>, LedgerError> {
+        forgotten::list(&cni_dir.join(FORGOTTEN_DIR))
     }
 
     async fn list(&self, cni_dir: &Path) -> Result<Listing, LedgerError> {

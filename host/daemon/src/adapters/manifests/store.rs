@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use inotify::{Inotify, WatchMask};
@@ -12,6 +12,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+use cnidaria_core::supervision;
 
 use super::changed::Changed;
 use super::object::Objects;
@@ -69,15 +71,9 @@ impl Store {
             runtime: Handle::current(),
         });
         store.note(Changed::all);
-        let watching = Arc::downgrade(&store);
-        tokio::spawn(async move {
-            while let Ok(mut ready) = events.readable().await {
-                ready.clear_ready();
-                let Some(store) = watching.upgrade() else {
-                    return;
-                };
-                store.drain();
-            }
+        let state = (events, Arc::downgrade(&store));
+        supervision::spawn("watch of manifests", state, |(events, store)| {
+            Box::pin(watch_events(events, store))
         });
         Ok(store)
     }
@@ -141,9 +137,40 @@ impl Store {
     }
 }
 
+/// Notices changes for as long as the store exists.
+async fn watch_events(events: &AsyncFd<OwnedFd>, store: &Weak<Store>) {
+    while let Ok(mut ready) = events.readable().await {
+        ready.clear_ready();
+        let Some(store) = store.upgrade() else {
+            return;
+        };
+        store.drain();
+    }
+}
+
+/// After a panic, lookups go on with what was read before, and the next change reads everything.
+struct Running<'a>(&'a Reading);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut pending = self.0.pending();
+            pending.is_read = false;
+            pending.changed.all();
+            let number = pending.number;
+            drop(pending);
+            tracing::error!(
+                "reading the manifests panicked; their next change reads all of them again"
+            );
+            self.0.read.send_modify(|read| read.number = number);
+        }
+    }
+}
+
 impl Reading {
     /// Reads until no changes are pending.
     fn read(&self) {
+        let _running = Running(self);
         let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         let mut read = 0;
         while let Some((changed, number)) = self.next(read) {

@@ -66,7 +66,7 @@ impl Export {
     }
 
     /// Exports until the queue closes.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         let mut batch = Vec::new();
         while let Some(first) = self.queued.recv().await {
             batch.push(first);

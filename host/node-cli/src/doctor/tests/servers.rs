@@ -84,7 +84,7 @@ fn findings_are_text_or_json() {
 }
 
 #[test]
-fn names_in_the_cluster_cannot_speak_to_the_terminal() {
+fn names_cannot_send_escapes_to_the_terminal() {
     let mut rig = Rig::sound();
     let mut hostile = super::rig::nad("x\u{1b}[2J", serde_json::json!({}));
     hostile.config = Some("{".to_owned());

@@ -68,7 +68,7 @@ impl Compiler {
             if left < memory {
                 tracing::info!(
                     target: "cnidaria::policy",
-                    bytes = left, limit, "memory of one compilation, in the control group of the daemon",
+                    bytes = left, limit, "a compilation gets less memory than configured, because of the daemon's control group",
                 );
                 memory = left;
             }
@@ -315,7 +315,7 @@ impl GivenUp {
             tracing::warn!(
                 target: "cnidaria::policy",
                 artefact = %artefact.display(), %error,
-                "cannot keep that the module does not compile in time",
+                "cannot record that a module exceeds the compiler's limits; the next daemon compiles it again",
             );
         }
     }

@@ -95,7 +95,7 @@ impl Compiler {
 fn not_run(dry_run: &DryRun, reason: &str) -> bool {
     tracing::warn!(
         target: "cnidaria::policy",
-        artefact = %dry_run.artefact.display(), reason, "no dry run, a later load tries again",
+        artefact = %dry_run.artefact.display(), reason, "a module's dry run did not finish; the next load repeats it",
     );
     false
 }

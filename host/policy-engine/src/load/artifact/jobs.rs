@@ -92,7 +92,7 @@ impl Jobs {
             }
             state.running.insert(digest.to_owned());
         }
-        tracing::info!(target: "cnidaria::policy", module = %module.display(), digest, "compiling");
+        tracing::info!(target: "cnidaria::policy", module = %module.display(), digest, "compiling a module");
         let job = Job {
             compiler: Arc::clone(&self.compiler),
             places: self.places.clone(),
@@ -267,7 +267,7 @@ impl Job {
             if let Either::Left((done, _)) = select(pin!(self.work()), wanted).await {
                 return done;
             }
-            tracing::info!(target: "cnidaria::policy", job = self.key, "takes long: it makes way for others and begins again");
+            tracing::info!(target: "cnidaria::policy", job = self.key, "a compilation takes long; it makes way for others and starts again later");
             attempt = attempt.saturating_add(1);
         }
     }
@@ -307,7 +307,7 @@ impl Job {
     fn log(&self, notes: Notes) {
         for note in notes {
             if self.shared.state().noted.insert(note.clone()) {
-                tracing::warn!(target: "cnidaria::policy", "the compiler is less confined: {note}");
+                tracing::warn!(target: "cnidaria::policy", "the compiler's process keeps privileges that it should not need: {note}");
             }
         }
     }

@@ -44,7 +44,7 @@ pub(super) fn sweep(dir: &Path, needed: &BTreeSet<&str>) {
         if age.is_some_and(|age| age >= UNUSED) && fs::remove_file(&path).is_ok() {
             tracing::info!(
                 target: "cnidaria::policy",
-                artefact = %path.display(), "removed: no module needs it",
+                artefact = %path.display(), "removed a compiled module that no policy needs",
             );
         }
     }
@@ -85,7 +85,7 @@ pub(super) fn touch(artefact: &Path) {
     if let Err(error) = touched {
         tracing::debug!(
             target: "cnidaria::policy",
-            artefact = %artefact.display(), %error, "cannot record that it is used",
+            artefact = %artefact.display(), %error, "cannot record that a compiled module is used; it may be removed, and compiled again",
         );
     }
 }

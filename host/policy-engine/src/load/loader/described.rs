@@ -38,7 +38,7 @@ fn describe(spec: &Spec, text: Option<&str>) -> Result<Option<Arc<Description>>,
             tracing::warn!(
                 target: "cnidaria::policy",
                 policy = &*spec.name, module = %spec.module.display(), reason = chain(&error),
-                "ignores the module's description of itself",
+                "ignoring the module's description: it is malformed",
             );
             return Ok(None);
         }

@@ -16,7 +16,7 @@ impl Loader {
         {
             tracing::error!(
                 target: "cnidaria::policy",
-                policy = &*spec.name, digest, reason = chain(&source), "QUARANTINED",
+                policy = &*spec.name, digest, reason = chain(&source), "QUARANTINED: the module crashed in its dry run",
             );
             return Err(Error::Quarantined {
                 path: path(),

@@ -204,7 +204,7 @@ impl Loader {
                 tracing::info!(
                     target: "cnidaria::policy",
                     policy = name, file = %file.display(), digest = &*digest,
-                    hooks = ?module.hooks, mode = spec.mode.as_str(), "loaded",
+                    hooks = ?module.hooks, mode = spec.mode.as_str(), "loaded a policy",
                 );
                 self.store(&spec, text, Some(&digest));
                 let policy = Policy::loaded(spec, digest, module).described(description);
@@ -274,7 +274,7 @@ impl Loader {
             Err(error) => {
                 tracing::error!(
                     target: "cnidaria::policy",
-                    policy = name, reason = chain(&error), "the last good one does not load either",
+                    policy = name, reason = chain(&error), "the policy's last good configuration does not load either",
                 );
                 None
             }
@@ -289,7 +289,7 @@ impl Loader {
         before: &[Arc<Policy>],
         reason: &str,
     ) -> Vec<Arc<Policy>> {
-        tracing::error!(target: "cnidaria::policy", reason, "cannot read the policies");
+        tracing::error!(target: "cnidaria::policy", reason, "cannot list a directory of policies; the last good policies stay in force");
         let mut policies = Vec::new();
         for policy in before {
             policies.push(Arc::new(policy.stale(reason.to_owned(), None)));
@@ -395,7 +395,7 @@ fn switched_off(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     tracing::error!(
         target: "cnidaria::policy",
         policy = &*policy.name, file = %policy.file.display(), reason = policy.trouble(),
-        "is off, and its configuration is wrong",
+        "the policy is off, and its configuration is wrong",
     );
     Arc::new(policy)
 }
@@ -411,7 +411,7 @@ fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
         tracing::info!(
             target: "cnidaria::policy",
             policy = &*policy.name, file = %policy.file.display(), reason,
-            last_good_stays = good.is_some(), "is not loaded yet",
+            last_good_stays = good.is_some(), "the policy is not loaded yet",
         );
         return Arc::new(match good {
             Some(good) => good.stale(reason.to_owned(), policy.is_loading()),
@@ -421,7 +421,7 @@ fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
     tracing::error!(
         target: "cnidaria::policy",
         policy = &*policy.name, file = %policy.file.display(), reason,
-        last_good_stays = good.is_some(), "does not load",
+        last_good_stays = good.is_some(), "the policy does not load",
     );
     Arc::new(match good {
         Some(good) if policy.is_only_watching() => good.stale(reason.to_owned(), None).watching(),

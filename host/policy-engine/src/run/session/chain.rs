@@ -74,7 +74,7 @@ impl Session {
                     omitted: applied.omitted,
                 };
                 if !self.is_rehearsal() {
-                    journal::edit(&self.facts, &edit, spec.mode);
+                    journal::edit(&self.facts, network, &edit, spec.mode);
                 }
                 self.tape
                     .turn(|turn| turn.edits = Some((edit.patch.to_string(), edit.omitted)));

@@ -441,7 +441,7 @@ async fn with_states(services: Arc<Services>, work: impl FnOnce(&States) + Send 
     }
     let work = tokio::task::spawn_blocking(move || work(&services.states));
     if let Err(error) = work.await {
-        tracing::error!(target: "cnidaria::policy", %error, "what policies keep was not cleared");
+        tracing::error!(target: "cnidaria::policy", %error, "cannot clear the state that policies bound to a removed attachment");
     }
 }
 

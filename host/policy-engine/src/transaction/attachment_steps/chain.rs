@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use cni_types::json::{Document, Node, Pointer};
 
 use super::super::difference::{Path, Step, Visit};
-use super::super::{AttachmentDraft, EditError, conf, validate};
+use super::super::{AttachmentDraft, EditError, plugins, validate};
 use super::CONF;
 
 const PLUGINS: &str = "plugins";
@@ -19,7 +19,7 @@ pub(super) fn second() -> Vec<Cow<'static, str>> {
 
 /// Makes a chain of the only plugin and another one.
 pub(super) fn make(conf: &mut Document, plugin: Node) -> Result<(), EditError> {
-    let mut chain = conf::chained(conf.root())?;
+    let mut chain = plugins::chained(conf.root())?;
     if let Node::Object(members) = &mut chain
         && let Some((_, Node::Array(plugins))) = members.last_mut()
     {
@@ -40,7 +40,7 @@ pub(super) fn before<'d>(earlier: &'d AttachmentDraft, later: &AttachmentDraft) 
     let conf = earlier.attachment.conf.root();
     if later.is_chained && !earlier.is_chained {
         // Cannot fail: the later one was made in this way.
-        if let Ok(chain) = conf::chained(conf) {
+        if let Ok(chain) = plugins::chained(conf) {
             return Cow::Owned(chain);
         }
     }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use cni_types::json::Limits;
 
-use super::super::{AttachmentDraft, Draft as _};
+use super::super::{AttachmentDraft, Draft as _, validate};
 use super::*;
 use crate::model::grant::ConfGrant;
 use crate::model::request::Fixed;

@@ -306,7 +306,7 @@ fn a_replacement_owns_what_it_leaves_as_it_was() {
 }
 
 #[test]
-fn a_selection_that_is_kept_in_place_has_an_owner() {
+fn a_selection_kept_in_place_has_an_owner() {
     let mut working = Working::new(draft());
     let owner: Arc<str> = "first".into();
     let mut transaction = working.begin(owner.clone(), BUDGET);

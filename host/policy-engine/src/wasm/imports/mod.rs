@@ -16,6 +16,8 @@ mod request;
 mod selections;
 mod settings;
 mod state;
+#[cfg(feature = "wasi")]
+pub(crate) mod wasi;
 
 use wasmtime::component::{HasSelf, Linker};
 

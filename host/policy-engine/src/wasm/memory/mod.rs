@@ -220,7 +220,7 @@ async fn wait(ask: Ask) {
     tracing::debug!(
         target: "cnidaria::policy",
         policy = &*ask.policy, bytes = ask.bytes, limit = memory.limit,
-        "waits for memory of guests",
+        "a policy instance waits for guest memory",
     );
     // Before anything may exceed the budget.
     memory.evict_idle();

@@ -128,7 +128,7 @@ pub(super) struct ChainPlugin {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Own {
-    /// Of everything after it; in the first delegate only.
+    /// Covers everything after it. In the first delegate only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) checksum: Option<String>,
     /// Whether a DEL may run after the namespace is gone. In the first delegate only, right after
@@ -162,6 +162,7 @@ pub(super) struct Pod {
     pub(super) uid: String,
 }
 
+/// What Multus repeats of a conf: as a single plugin, and as a list.
 pub(super) fn summaries(conf: &NetworkConfList) -> (PluginSummary, ListSummary) {
     let version: Option<String> = conf.raw().get_as("cniVersion").ok().flatten();
     let version = version.unwrap_or_default();

@@ -55,7 +55,7 @@ impl Wasi {
         }
     }
 
-    pub(super) fn view(&mut self) -> WasiCtxView<'_> {
+    pub(crate) fn view(&mut self) -> WasiCtxView<'_> {
         let Self { ctx, table, .. } = self;
         WasiCtxView { ctx, table }
     }

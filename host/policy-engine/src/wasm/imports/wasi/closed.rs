@@ -81,7 +81,7 @@ fn refuse(
                 Val::Resource(ResourceAny::try_from_resource(nothing, &mut store)?)
             }
             // Such functions take a resource, which no guest can get.
-            _ => bail!("{function} is of no use here"),
+            _ => bail!("{function} is not available to policies"),
         };
     }
     Ok(())
@@ -96,9 +96,11 @@ fn refusal(function: &str, kind: Option<Type>) -> wasmtime::Result<Option<Box<Va
                 .find(|refusal| codes.names().any(|code| code == *refusal));
             match code {
                 Some(code) => Ok(Some(Box::new(Val::Enum(code.to_owned())))),
-                None => bail!("{function} has no error for what is not there"),
+                None => {
+                    bail!("{function} is not available to policies, and has no error that says so")
+                }
             }
         }
-        Some(_) => bail!("{function} is of no use here"),
+        Some(_) => bail!("{function} is not available to policies"),
     }
 }

@@ -3,7 +3,6 @@
 //! `random`, time stands still and random numbers are always the same.
 
 mod closed;
-mod context;
 
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::cli::{WasiCli, WasiCliView};
@@ -17,8 +16,6 @@ use wasmtime_wasi::random::{WasiRandom, WasiRandomCtx};
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use crate::wasm::store::GuestState;
-
-pub(crate) use context::Wasi;
 
 impl WasiView for GuestState {
     fn ctx(&mut self) -> WasiCtxView<'_> {
