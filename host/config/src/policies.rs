@@ -36,6 +36,12 @@ pub struct PolicyConfig {
     /// Timeout of all policies in one request, in milliseconds.
     #[serde(default = "default_policy_time")]
     pub request_timeout_ms: NonZeroU64,
+    /// Bytes of all policies' edits in one request.
+    #[serde(default)]
+    pub request_edit_bytes: Option<NonZeroU64>,
+    /// JSON members and elements of all policies' edits in one request.
+    #[serde(default)]
+    pub request_edit_members: Option<NonZeroU64>,
     /// Memory limit of all guests together, in bytes.
     #[serde(default = "default_guest_memory")]
     pub guest_memory_bytes: u64,

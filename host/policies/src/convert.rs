@@ -17,7 +17,9 @@ use cnidaria_core::domain::attachment::Attachment;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::networks::{Networks, Wanted};
 use cnidaria_core::domain::pod::PodIdentity;
-use cnidaria_core::domain::runtime_config::RuntimeConfig;
+use cnidaria_core::domain::runtime_config::{
+    ArgRequest, RuntimeConfig, args_without_ips, args_without_mac,
+};
 use cnidaria_core::domain::selection::Selection;
 
 fn selection(selection: &Selection) -> Result<engine::Selection, String> {
@@ -128,8 +130,7 @@ pub(super) fn attachment(
     attachment: &Attachment,
     confs: &Confs,
 ) -> Result<engine::PolicyAttachment, String> {
-    // What the delegate will get: the runtime's values, unless the pod has its own.
-    let request = attachment.base.overridden_by(&attachment.request);
+    let request = given(attachment);
     let device = attachment.device.as_ref();
     let fixed = engine::Fixed {
         resource_name: device.map(|device| device.resource_name.clone()),
@@ -157,6 +158,36 @@ pub(super) fn attachment(
     })
 }
 
+/// What the delegate will get: the runtime's values, unless the pod has its own. Plugins prefer a
+/// capability's MAC to that of `CNI_ARGS`, if they take it; IPAM plugins take the addresses of both.
+fn given(attachment: &Attachment) -> RuntimeConfig {
+    let Attachment {
+        base,
+        request,
+        conf,
+        args,
+        ..
+    } = attachment;
+    let mut given = base.overridden_by(request);
+    let asked = ArgRequest::of(args);
+    let takes_mac = || {
+        conf.plugins()
+            .iter()
+            .any(|plugin| plugin.has_capability("mac"))
+    };
+    if request.mac.is_none() && asked.mac.is_some() && !(base.mac.is_some() && takes_mac()) {
+        given.mac = asked.mac;
+    }
+    if request.ips.is_empty() {
+        let known: Vec<_> = given.ips.iter().map(|ip| canonical_ip(ip)).collect();
+        let more = asked.ips.into_iter();
+        given
+            .ips
+            .extend(more.filter(|ip| !known.contains(&canonical_ip(ip))));
+    }
+    given
+}
+
 /// An attachment that no policy edited, with its addresses in canonical form.
 pub(super) fn unedited(origin: Attachment, shown: &engine::PolicyAttachment) -> Attachment {
     let mut request = origin.request;
@@ -173,22 +204,26 @@ pub(super) fn unedited(origin: Attachment, shown: &engine::PolicyAttachment) -> 
     Attachment { request, ..origin }
 }
 
-/// The runtime's values and the pod's, after policies edited what [`attachment`] showed of both. What
+/// The runtime's values and the pod's, after policies edited what [`given`] showed of both. What
 /// they set or removed takes effect on both; what they left keeps its origin.
-fn capabilities(
-    mut base: RuntimeConfig,
-    mut request: RuntimeConfig,
-    edited: &engine::PolicyAttachment,
-) -> (RuntimeConfig, RuntimeConfig) {
-    let given = base.overridden_by(&request);
+fn capabilities(mut origin: Attachment, edited: &engine::PolicyAttachment) -> Attachment {
+    let given = given(&origin);
+    let Attachment {
+        base,
+        request,
+        args,
+        ..
+    } = &mut origin;
     let ips: Vec<String> = given.ips.iter().map(|ip| canonical_ip(ip)).collect();
     if !request.ips.is_empty() || edited.ips != ips {
         base.ips.clear();
+        *args = args_without_ips(args);
         request.ips.clone_from(&edited.ips);
     }
     let mac = given.mac.as_deref().map(canonical_mac);
     if request.mac.is_some() || edited.mac != mac {
         base.mac = None;
+        *args = args_without_mac(args);
         request.mac.clone_from(&edited.mac);
     }
     let guid = given.infiniband_guid.as_deref().map(canonical_mac);
@@ -205,7 +240,7 @@ fn capabilities(
         base.port_mappings.clear();
         request.port_mappings = mappings;
     }
-    (base, request)
+    origin
 }
 
 /// An address or CIDR as policies see it.
@@ -225,7 +260,7 @@ pub(super) fn edited(
     origin: Attachment,
     edited: engine::PolicyAttachment,
 ) -> Result<Attachment, String> {
-    let (base, request) = capabilities(origin.base, origin.request, &edited);
+    let origin = capabilities(origin, &edited);
     let conf = NetworkConfList::parse_any(edited.conf.to_string())
         .map_err(|error| cnidaria_core::report::chain(&error))?;
     let conf = match edited.cni_args {
@@ -238,8 +273,6 @@ pub(super) fn edited(
     Ok(Attachment {
         if_name: if_name(edited.if_name)?,
         conf,
-        base,
-        request,
         ..origin
     })
 }
@@ -328,97 +361,4 @@ fn port_mappings(origin: &[PortMapping], edited: Vec<PortMapping>) -> Vec<PortMa
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn edits_reach_what_the_runtime_gave() {
-        let config = |text: &str| RuntimeConfig::parse(&RawObject::parse(text).unwrap()).unwrap();
-        let port = r#""portMappings":[{"hostPort":22,"containerPort":22}]"#;
-        let runtime = format!(
-            r#"{{"mac":"02-00-00-00-00-66","ips":["10.66.0.1/24"],{port},
-            "bandwidth":{{"ingressRate":9,"ingressBurst":9}}}}"#
-        );
-        let shown = |base: &RuntimeConfig, request: &RuntimeConfig| {
-            let given = base.overridden_by(request);
-            engine::PolicyAttachment {
-                network: "n".to_owned(),
-                if_name: "eth0".to_owned(),
-                is_default: true,
-                selection: None,
-                conf: Document::parse("{}", cni_types::json::Limits::default()).unwrap(),
-                ips: given.ips.iter().map(|ip| canonical_ip(ip)).collect(),
-                mac: given.mac.as_deref().map(canonical_mac),
-                bandwidth: given.bandwidth,
-                port_mappings: given.port_mappings,
-                infiniband_guid: given.infiniband_guid,
-                cni_args: None,
-                fixed: engine::Fixed::default(),
-                skipped: false,
-            }
-        };
-        let (base, request) = (config(&runtime), RuntimeConfig::default());
-        let mut edited = shown(&base, &request);
-        let same = capabilities(base.clone(), request.clone(), &edited);
-        assert_eq!(same, (base.clone(), request.clone()));
-        edited.mac = None;
-        edited.ips.clear();
-        edited.bandwidth = None;
-        edited.port_mappings.clear();
-        let removed = capabilities(base.clone(), request, &edited);
-        assert_eq!(
-            removed,
-            (RuntimeConfig::default(), RuntimeConfig::default())
-        );
-        let request = config(r#"{"mac":"02:00:00:00:00:01"}"#);
-        let mut edited = shown(&base, &request);
-        edited.mac = None;
-        let (base, request) = capabilities(base, request, &edited);
-        assert_eq!(base.overridden_by(&request).mac, None);
-        assert_eq!(base.ips, ["10.66.0.1/24"]);
-    }
-
-    #[test]
-    fn unedited_port_mappings_keep_their_bytes() {
-        let mapping = |host_port, protocol: Option<&str>| PortMapping {
-            host_port,
-            container_port: 80,
-            protocol: protocol.map(ToOwned::to_owned),
-            host_ip: None,
-        };
-        let origin = [mapping(8080, None)];
-        let same = vec![mapping(8080, Some("tcp"))];
-        assert_eq!(port_mappings(&origin, same), origin);
-        for other in [mapping(8081, Some("tcp")), mapping(8080, Some("udp"))] {
-            let edited = vec![other];
-            assert_eq!(port_mappings(&origin, edited.clone()), edited);
-        }
-    }
-
-    #[test]
-    fn only_a_new_network_is_named_by_a_policy() {
-        let asked = Selection {
-            namespace: "default".to_owned(),
-            name: "a".to_owned(),
-            ..Selection::default()
-        };
-        let offered = Networks {
-            default: None,
-            others: vec![Wanted::Selected(Box::new(asked.clone()))],
-        };
-        for (name, namer) in [("a", None), ("b", Some("p".to_owned()))] {
-            let left = engine::Chosen {
-                origin: engine::Origin::Pod(0),
-                named_by: Some("p".to_owned()),
-                selection: engine::Selection {
-                    name: name.to_owned(),
-                    ..selection(&asked).unwrap()
-                },
-            };
-            let selected = selected(offered.clone(), vec![left], engine::ChosenDefault::Offered);
-            let networks = selected.unwrap();
-            let named_by: Vec<_> = networks.selections().map(|one| &one.named_by).collect();
-            assert_eq!(named_by, [&namer], "{name}");
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ const PROFILE: &str = "guest";
 const PLUGINS: [&str; 3] = ["address-guard", "annotation-mtu", "dns-inject"];
 
 /// The guests that misbehave.
-const HOSTILE: [&str; 2] = ["hostile-greedy", "hostile-misbehave"];
+const HOSTILE: [&str; 3] = ["hostile-greedy", "hostile-misbehave", "hostile-tireless"];
 
 /// Other guests that host tests and the benchmark need.
 const TESTS: [&str; 6] = [

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use hostile_misbehave::{Behaviour, Place};
+use hostile_tireless::Task;
 use node::case::on_a_private_node;
 use node::{Node, Pod, Sandbox, networks};
 use serde_json::{Value, json};
@@ -123,6 +124,42 @@ fn guests() -> Vec<(String, &'static str, Value)> {
         guests.push((format!("greedy-{key}"), "hostile-greedy", settings));
     }
     guests
+}
+
+#[test]
+fn no_call_of_the_host_holds_up_another_pod() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.config["cnidaria"]["policies"]["record"] = json!({
+            "directory": node.path("record"),
+            "maxBytes": 8 << 20,
+        });
+        let conf = conf(&format!(r#","x":"{}""#, "z".repeat(200 << 10)));
+        node.add_raw_network("default", "large", &conf).unwrap();
+        let mut cases = Vec::new();
+        for task in Task::ALL {
+            let name = serde_json::to_value(task).unwrap();
+            let name = name.as_str().unwrap().to_owned();
+            let config = json!({
+                "settings": {"do": task},
+                "grants": ["append-plugin", "attachments"],
+                "appendTypes": ["noop"],
+                "match": {"namespaces": [name]},
+            });
+            node.add_policy(&format!("10-{name}"), "hostile-tireless", &config)
+                .unwrap();
+            let pod = Pod::new(&name, "bad").networks("default/large,default/large");
+            cases.push(Case {
+                pod: node.add_pod(pod).unwrap(),
+                name,
+                // The policy fails, and is closed.
+                says: "\"code\"",
+            });
+        }
+        node.start_daemon().unwrap();
+        until_loaded(node);
+        watch(node, &cases);
+    });
 }
 
 #[test]

@@ -254,6 +254,16 @@ pub(super) const OWN: &[Key] = &[
         "total time of all policies in one request; at most half of `timeouts.requestMs`, and 55000",
     ),
     key(
+        "policies.requestEditBytes",
+        Words("2097152, or the largest `limits.requestEditBytes` of a policy"),
+        "bytes of all policies' edits in one request together",
+    ),
+    key(
+        "policies.requestEditMembers",
+        Words("65536, or the largest `limits.requestEditMembers` of a policy"),
+        "JSON members and elements of all policies' edits in one request together",
+    ),
+    key(
         "policies.guestMemoryBytes",
         Parsed,
         "total memory of all policies' instances; requests wait for it. It determines the memory limit of the DaemonSet",

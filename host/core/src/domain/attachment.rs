@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use cni_types::args::{ContainerId, IfName, NetworkName};
+use cni_types::args::{CniArgs, ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
 use cni_types::json::RawObject;
 
@@ -37,6 +37,8 @@ pub struct Attachment {
     pub request: RuntimeConfig,
     /// The CNI conf's settings for every attachment; `request` overrides them.
     pub base: RuntimeConfig,
+    /// The runtime's `CNI_ARGS` for it: `MAC` and `IP` apply where `request` has none.
+    pub args: CniArgs,
     /// The device allocated to the pod for this attachment; its id is also in the conf.
     pub device: Option<Device>,
     /// Path of the device-info file.

@@ -204,6 +204,7 @@ mod tests {
                     .unwrap(),
                 request: RuntimeConfig::default(),
                 base: RuntimeConfig::default(),
+                args: cni_types::args::CniArgs::new(),
                 device: None,
                 device_info_file: None,
                 default_route: gateways

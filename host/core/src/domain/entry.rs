@@ -101,16 +101,11 @@ impl Entry {
     /// # Errors
     /// A value contains characters that `CNI_ARGS` does not allow.
     pub fn new(attachment: &Attachment, sandbox: &Sandbox) -> Result<Self, cni_types::args::Error> {
-        let none = CniArgs::new();
-        let more = match attachment.is_default {
-            true => &sandbox.args,
-            false => &none,
-        };
         let (if_name, conf) = (attachment.if_name.clone(), attachment.conf.clone());
         Ok(Self {
             is_default: attachment.is_default,
             is_chosen: attachment.is_chosen,
-            cni_args: attachment.request.cni_args(sandbox, more)?,
+            cni_args: attachment.request.cni_args(sandbox, &attachment.args)?,
             capability_args: attachment.capability_args(),
             device: attachment.device.clone(),
             ..Self::of(sandbox, &attachment.network, if_name, conf)

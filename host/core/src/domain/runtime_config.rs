@@ -49,6 +49,42 @@ pub fn args_after_add(args: &CniArgs) -> CniArgs {
     args.without(&[IP_ARGUMENT, MAC_ARGUMENT])
 }
 
+/// What `CNI_ARGS` of a runtime request for an attachment: plugins that know no capabilities take
+/// the MAC and the addresses from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ArgRequest {
+    /// `MAC`.
+    pub mac: Option<String>,
+    /// `IP`, which the static IPAM plugin reads as a list.
+    pub ips: Vec<String>,
+}
+
+impl ArgRequest {
+    /// The MAC and addresses in these arguments.
+    pub fn of(args: &CniArgs) -> Self {
+        let given = |key| args.get(key).map(str::trim).filter(|text| !text.is_empty());
+        let ips = given(IP_ARGUMENT).into_iter();
+        let ips = ips.flat_map(|ips| ips.split(',')).map(str::trim);
+        Self {
+            mac: given(MAC_ARGUMENT).map(ToOwned::to_owned),
+            ips: ips
+                .filter(|ip| !ip.is_empty())
+                .map(ToOwned::to_owned)
+                .collect(),
+        }
+    }
+}
+
+/// `CNI_ARGS` without a MAC.
+pub fn args_without_mac(args: &CniArgs) -> CniArgs {
+    args.without(&[MAC_ARGUMENT])
+}
+
+/// `CNI_ARGS` without addresses.
+pub fn args_without_ips(args: &CniArgs) -> CniArgs {
+    args.without(&[IP_ARGUMENT])
+}
+
 /// The runtime configuration of one attachment, or of all of them (`runtimeConfig` of the CNI
 /// conf).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

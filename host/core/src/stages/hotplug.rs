@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cni_types::address::canonical_mac;
-use cni_types::args::Command;
+use cni_types::args::{CniArgs, Command};
 use cni_types::conf::{self, NetworkConfList};
 use cni_types::json::RawObject;
 use shim_api::attributes::{self, InterfaceAttributes};
@@ -199,6 +199,7 @@ fn attachment(
             ..RuntimeConfig::default()
         },
         base: RuntimeConfig::default(),
+        args: CniArgs::new(),
         device: None,
         device_info_file: None,
         default_route: None,

@@ -2,6 +2,7 @@
 
 pub(super) mod error;
 
+use cni_types::args::CniArgs;
 use serde_json::value::RawValue;
 
 pub use error::Error;
@@ -386,6 +387,11 @@ pub(super) fn attachment(
                 None => selection.device_id,
             },
             ..RuntimeConfig::default()
+        },
+        // They describe the pod's first interface.
+        args: match is_default {
+            true => sandbox.args.clone(),
+            false => CniArgs::new(),
         },
         device: network.device,
         device_info_file: None,

@@ -1,5 +1,6 @@
 //! Maps the settings of policies to the engine's configuration.
 
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub(super) fn engine(config: &PolicyConfig, timeouts: &Timeouts) -> policy_engin
         .clone_from(&config.exempt_namespaces);
     engine.bypass_file.clone_from(&config.bypass_file);
     engine.request_timeout = timeouts.policies(config.request_timeout());
+    engine.request_edit_bytes = config.request_edit_bytes.map(NonZeroU64::get);
+    engine.request_edit_members = config.request_edit_members.map(NonZeroU64::get);
     engine.guest_memory_bytes = config.guest_memory_bytes;
     engine.compile_timeout = Duration::from_millis(config.compile_timeout_ms.get());
     engine.compile_memory_bytes = config.compile_memory_bytes.get();

@@ -37,6 +37,11 @@ pub struct Config {
     pub bypass_file: Option<PathBuf>,
     /// Wall-clock budget of all policies together in one request.
     pub request_timeout: Duration,
+    /// Bytes of all policies' edits in one request; `None` for twice the default of one policy, or
+    /// the largest limit of one.
+    pub request_edit_bytes: Option<u64>,
+    /// JSON members and elements of all policies' edits in one request; `None` likewise.
+    pub request_edit_members: Option<u64>,
     /// Memory limit of all guests together, in bytes; requests wait for memory within it.
     pub guest_memory_bytes: u64,
     /// Wall-clock limit of one compilation. A module that exceeds it is not retried.
@@ -80,6 +85,8 @@ impl Config {
             exempt_namespaces: Vec::new(),
             bypass_file: None,
             request_timeout: REQUEST_TIMEOUT,
+            request_edit_bytes: None,
+            request_edit_members: None,
             guest_memory_bytes: GUEST_MEMORY,
             compile_timeout: COMPILE_TIMEOUT,
             compile_memory_bytes: COMPILE_MEMORY,

@@ -314,6 +314,11 @@ fn note(take: impl FnOnce(&mut Outside)) {
 }
 
 impl Outside {
+    /// Bytes of what is noted.
+    pub(crate) fn weight(&self) -> usize {
+        self.bytes
+    }
+
     fn has_room(&mut self, bytes: usize) -> bool {
         let sum = self.bytes.saturating_add(bytes);
         if sum > MAX_BYTES {

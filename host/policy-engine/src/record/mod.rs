@@ -14,6 +14,7 @@ mod recorder;
 mod redact;
 mod ring;
 mod tape;
+mod weight;
 
 pub use answer::Answer;
 pub use form::{Call, Offered, Recorded, RecordedOutcome, Selections, Slot, Turn};

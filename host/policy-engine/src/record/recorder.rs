@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::form::Recorded;
-use super::frame::Head;
+use super::frame::{Head, MAX_RECORD};
 use super::redact::Redactor;
 use super::ring::{self, Ring};
 use super::tape::{Sink, Tape};
@@ -18,6 +18,10 @@ use crate::thread;
 const GATHER: Duration = Duration::from_millis(250);
 /// Requests that may wait; further ones are lost, since memory is bounded.
 const MAX_WAITING: usize = 4096;
+/// About as many bytes of requests may wait: they keep the confs and edits of ended requests.
+const MAX_WAITING_BYTES: usize = 2 * MAX_RECORD;
+/// Bytes of records that are written at once.
+const PORTION: usize = 1 << 20;
 /// How long an operator waits for what is being written.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,6 +40,8 @@ pub struct Recorder {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Vec<Tape>,
+    /// About the bytes of those that wait.
+    bytes: usize,
     is_writing: bool,
     has_thread: bool,
     /// An operator waits until everything is written.
@@ -165,39 +171,41 @@ impl Recorder {
         };
         let redactor = Redactor::new(&self.settings.redaction);
         while let Some(tapes) = self.next() {
-            let records: Vec<Vec<u8>> = tapes
-                .into_iter()
-                .filter_map(|tape| {
-                    let mut recorded = Recorded::of(tape);
-                    redactor.request(&mut recorded);
-                    serde_json::to_vec(&recorded).ok()
-                })
-                .collect();
-            let count = records.len() as u64;
-            let appended = ring.append(&records, &head);
-            let mut queue = self.lock();
-            match appended {
-                Ok(lost) => {
-                    queue.requests += count - lost;
-                    queue.lost += lost;
-                    queue.trouble = None;
-                }
-                Err(error) => {
-                    queue.lost += count;
-                    // Logged once, not four times a second.
-                    if queue.trouble.is_none() {
-                        tracing::error!(
-                            target: "cnidaria::policy",
-                            dir = %self.settings.dir.display(), %error,
-                            "cannot write recorded requests",
-                        );
-                    }
-                    queue.trouble = Some(error.to_string());
-                }
+            let mut tapes = tapes.into_iter().peekable();
+            while tapes.peek().is_some() {
+                let records = portion(&mut tapes, &redactor);
+                self.append(ring, &records, &head);
             }
+            let mut queue = self.lock();
             queue.is_writing = false;
             drop(queue);
             self.written.notify_all();
+        }
+    }
+
+    /// Appends records to the files.
+    fn append(&self, ring: &mut Ring, records: &[Vec<u8>], head: &Head) {
+        let count = records.len() as u64;
+        let appended = ring.append(records, head);
+        let mut queue = self.lock();
+        match appended {
+            Ok(lost) => {
+                queue.requests += count - lost;
+                queue.lost += lost;
+                queue.trouble = None;
+            }
+            Err(error) => {
+                queue.lost += count;
+                // Logged once, not four times a second.
+                if queue.trouble.is_none() {
+                    tracing::error!(
+                        target: "cnidaria::policy",
+                        dir = %self.settings.dir.display(), %error,
+                        "cannot write recorded requests",
+                    );
+                }
+                queue.trouble = Some(error.to_string());
+            }
         }
     }
 
@@ -223,6 +231,7 @@ impl Recorder {
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         queue.is_writing = true;
+        queue.bytes = 0;
         Some(std::mem::take(&mut queue.waiting))
     }
 }
@@ -234,12 +243,15 @@ impl Sink for Recorder {
 
     /// Wakes the thread only for the first request: waking costs more than the rest.
     fn take(&self, tape: Tape) {
+        let weight = tape.weight();
         let mut queue = self.lock();
-        if queue.waiting.len() >= MAX_WAITING {
+        let bytes = queue.bytes.saturating_add(weight);
+        if queue.waiting.len() >= MAX_WAITING || bytes > MAX_WAITING_BYTES {
             queue.lost += 1;
             return;
         }
         queue.waiting.push(tape);
+        queue.bytes = bytes;
         let is_first = queue.waiting.len() == 1 && !queue.is_writing;
         drop(queue);
         if is_first {
@@ -248,6 +260,63 @@ impl Sink for Recorder {
     }
 }
 
+/// The records of the next requests, as many as are written at once.
+fn portion(tapes: &mut dyn Iterator<Item = Tape>, redactor: &Redactor) -> Vec<Vec<u8>> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while bytes < PORTION
+        && let Some(tape) = tapes.next()
+    {
+        let mut recorded = Recorded::of(tape);
+        redactor.request(&mut recorded);
+        if let Ok(record) = serde_json::to_vec(&recorded) {
+            bytes += record.len();
+            records.push(record);
+        }
+    }
+    records
+}
+
 fn wait<'a, T>(ready: &Condvar, queue: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
     ready.wait(queue).unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::request::{Command, RequestFacts};
+
+    #[test]
+    fn what_waits_to_be_written_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Recording::new(dir.path().join("record"));
+        settings.at_start = false;
+        let recorder = Recorder::new(settings);
+        let tape = |bytes: usize| {
+            let mut facts = RequestFacts::of_node(Command::Add);
+            let annotation = ("a".to_owned(), "x".repeat(bytes));
+            facts.annotations.extend([annotation]);
+            Tape::new(Arc::new(facts))
+        };
+        let counts = || {
+            let queue = recorder.lock();
+            (queue.waiting.len(), queue.lost)
+        };
+        // No thread takes them.
+        for _ in 0..100 {
+            recorder.take(tape(1 << 20));
+        }
+        assert_eq!(counts(), (15, 85));
+        recorder.take(tape(1 << 10));
+        assert_eq!(counts(), (16, 85));
+        recorder.start().unwrap();
+        let until_written = |requests| {
+            while recorder.status().unwrap().requests < requests {
+                recorder.flush();
+            }
+        };
+        until_written(16);
+        assert_eq!(counts(), (0, 85));
+        recorder.take(tape(1 << 20));
+        until_written(17);
+    }
 }

@@ -24,6 +24,8 @@ pub struct Generation {
     exempt_namespaces: Vec<String>,
     bypass_file: Option<PathBuf>,
     request_timeout: Duration,
+    /// Bytes and members of all policies' edits in one request, if configured.
+    request_edits: (Option<u64>, Option<u64>),
     sink: Option<Arc<dyn Sink>>,
 }
 
@@ -42,6 +44,7 @@ impl Generation {
             exempt_namespaces: config.exempt_namespaces.clone(),
             bypass_file: config.bypass_file.clone(),
             request_timeout: config.request_timeout,
+            request_edits: (config.request_edit_bytes, config.request_edit_members),
             sink,
         }
     }
@@ -102,6 +105,7 @@ impl Generation {
             exempt_namespaces: self.exempt_namespaces.clone(),
             bypass_file: self.bypass_file.clone(),
             request_timeout: self.request_timeout,
+            request_edits: self.request_edits,
             sink: None,
         }
     }
@@ -127,6 +131,11 @@ impl Generation {
     /// The policies, in order.
     pub(crate) fn chain(&self) -> &[Arc<Policy>] {
         &self.policies
+    }
+
+    /// What all policies together may edit in one request, in bytes and members, if configured.
+    pub(crate) fn request_edits(&self) -> (Option<u64>, Option<u64>) {
+        self.request_edits
     }
 
     /// The time budget of all policies together in one request.

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::outside;
 use crate::model::ports::Observer;
 use crate::model::request::RequestFacts;
+use origin::Replaced;
 pub(crate) use origin::{Binding, Guard, Origin};
 
 /// Maximum bytes of a key.
@@ -107,6 +108,8 @@ struct Contents {
     change: u64,
     /// Failed requests with calls that may still be running.
     failed: Vec<Weak<RequestFacts>>,
+    /// Values that running requests replaced with bound ones.
+    replaced: Vec<Replaced>,
     /// What was wrong with the file when it was read.
     damage: Option<file::Damage>,
 }
@@ -209,9 +212,11 @@ impl States {
 
     fn retain(&self, keep: impl Fn(&Bond) -> bool) {
         for state in self.all() {
-            let change = state
-                .lock()
-                .retain(|value| value.bond.as_deref().is_none_or(&keep));
+            let keep = |value: &Value| value.bond.as_deref().is_none_or(&keep);
+            let mut contents = state.lock();
+            contents.replaced.retain(|one| keep(&one.value));
+            let change = contents.retain(keep);
+            drop(contents);
             state.write_removal(change);
         }
     }
@@ -299,6 +304,7 @@ impl PolicyState {
                 bytes,
                 change: 0,
                 failed: Vec::new(),
+                replaced: Vec::new(),
                 damage,
             })
         }))
@@ -352,10 +358,11 @@ impl Contents {
         }
         let change = self.change + 1;
         let (bond, origin) = bond.map(Binding::into_parts).unzip();
+        let origin: Option<Origin> = origin.flatten();
         let new = new.map(|bytes| Value {
             bytes: bytes.into(),
             bond: bond.map(Arc::new),
-            origin: origin.flatten(),
+            origin: origin.clone(),
             change,
         });
         let of = |value: &Option<Value>| value.as_ref().map_or(0, |value| size(key, value));
@@ -367,6 +374,7 @@ impl Contents {
             return Err(Refusal::Quota);
         }
         self.change = change;
+        self.replace(key, before.as_ref(), origin.as_ref());
         self.put(key, new);
         Ok((change, before))
     }

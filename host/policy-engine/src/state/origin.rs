@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::{Bond, PolicyState, States};
+use super::{Bond, PolicyState, States, Value};
 use crate::model::request::RequestFacts;
 
 /// The request that bound a key.
@@ -27,6 +27,20 @@ impl PartialEq for Origin {
 }
 
 impl Eq for Origin {}
+
+/// A value that a request found and replaced with one that it bound.
+#[derive(Debug)]
+pub(super) struct Replaced {
+    request: Weak<RequestFacts>,
+    key: Arc<str>,
+    pub(super) value: Value,
+}
+
+impl Replaced {
+    fn is_by(&self, request: &Arc<RequestFacts>) -> bool {
+        std::ptr::eq(self.request.as_ptr(), Arc::as_ptr(request))
+    }
+}
 
 /// What a key will be bound to, and by which request.
 #[derive(Debug, Clone)]
@@ -87,15 +101,25 @@ impl States {
         self.change(|state| state.lock().rename(request, if_name))
     }
 
-    /// Removes the keys that `request` bound.
+    /// Removes the keys that `request` bound, or restores what it found there.
     fn abandon(&self, request: &Arc<RequestFacts>) -> Unwritten {
         self.change(|state| {
-            let is_bound = |origin: &Origin| origin.is(request);
+            let is_bound = |value: &Value| value.origin.as_ref().is_some_and(|one| one.is(request));
             let mut contents = state.lock();
             contents.failed.retain(|one| one.strong_count() > 0);
             contents.failed.push(Arc::downgrade(request));
-            contents.retain(|value| !value.origin.as_ref().is_some_and(is_bound))
+            contents.replaced.retain(|one| !is_bound(&one.value));
+            let restored = contents.restore(request);
+            contents.retain(|value| !is_bound(value)).or(restored)
         })
+    }
+
+    /// Forgets the values that a request replaced: it has succeeded.
+    fn settle(&self, request: &Arc<RequestFacts>) {
+        self.change(|state| {
+            state.lock().replaced.retain(|one| !one.is_by(request));
+            None
+        });
     }
 
     /// Changes the state in memory. State never read from its file has no bonds of live requests.
@@ -111,6 +135,41 @@ impl States {
 }
 
 impl super::Contents {
+    /// Remembers the value that a request replaces, unless it set that itself.
+    pub(super) fn replace(&mut self, key: &str, found: Option<&Value>, origin: Option<&Origin>) {
+        let (Some(found), Some(Origin { request, .. })) = (found, origin) else {
+            return;
+        };
+        let is_own = |one: &Origin| one.request.ptr_eq(request);
+        if !found.origin.as_ref().is_some_and(is_own) {
+            self.replaced
+                .retain(|one| *one.key != *key || !one.request.ptr_eq(request));
+            self.replaced.push(Replaced {
+                request: Weak::clone(request),
+                key: key.into(),
+                value: found.clone(),
+            });
+        }
+    }
+
+    /// Puts back what a request replaced and has not lost to another. Returns the change number if
+    /// there was any.
+    fn restore(&mut self, request: &Arc<RequestFacts>) -> Option<u64> {
+        let replaced = std::mem::take(&mut self.replaced).into_iter();
+        let (own, others) = replaced.partition::<Vec<_>, _>(|one| one.is_by(request));
+        self.replaced = others;
+        let mut change = None;
+        for Replaced { key, value, .. } in own {
+            let now = self.keys.get(&key).and_then(|now| now.origin.as_ref());
+            if now.is_some_and(|origin| origin.is(request)) {
+                self.change += 1;
+                change = Some(self.change);
+                self.put(&key, Some(value));
+            }
+        }
+        change
+    }
+
     /// Renames the interface in bonds. Returns the change number if any were renamed.
     fn rename(&mut self, request: &Arc<RequestFacts>, if_name: &str) -> Option<u64> {
         let mut changed = false;
@@ -136,7 +195,7 @@ impl super::Contents {
     }
 }
 
-/// Removes the keys that a request bound unless it succeeds, even if it is dropped half-way.
+/// Removes the keys that a request bound, or restores what it found there, unless it succeeds, even if it is dropped half-way.
 pub(crate) struct Guard {
     states: Arc<States>,
     request: Option<Arc<RequestFacts>>,
@@ -153,7 +212,9 @@ impl Guard {
 
     /// Keeps the keys: the request has succeeded.
     pub(crate) fn disarm(&mut self) {
-        self.request = None;
+        if let Some(request) = self.request.take() {
+            self.states.settle(&request);
+        }
     }
 }
 

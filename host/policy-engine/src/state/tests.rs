@@ -325,6 +325,48 @@ fn a_request_that_fails_gives_its_keys_back() {
 }
 
 #[test]
+fn a_failed_request_restores_what_it_found() {
+    let states = Arc::new(States::default());
+    let state = states.open("10-p");
+    let value = |byte| Some([byte]);
+    let add = |container: &str, expected: Option<[u8; 1]>, new: u8| {
+        let request = Arc::new(RequestFacts::of_node(Command::Add));
+        let guard = Guard::new(&states, Some(&request));
+        let binding = Binding::by(&request, bond(container, None).unwrap(), true);
+        let expected = expected.as_ref().map(<[u8; 1]>::as_slice);
+        let swapped = state.swap("k", expected, Some(vec![new]), Some(binding), QUOTA);
+        swapped.unwrap();
+        (guard, request)
+    };
+    // Unbound, and of a living sandbox.
+    state.swap("k", None, Some(vec![1]), None, QUOTA).unwrap();
+    drop(add("c1", value(1), 2));
+    assert_eq!(state.get("k"), Some(vec![1]));
+    let (mut guard, _request) = add("c1", value(1), 2);
+    guard.disarm();
+    assert!(state.lock().replaced.is_empty());
+    drop(add("c2", value(2), 3));
+    assert_eq!(state.get("k"), Some(vec![2]));
+    // Another request has the key by then.
+    let (failed, _request) = add("c2", value(2), 3);
+    let (mut kept, _other) = add("c3", value(3), 4);
+    drop(failed);
+    assert_eq!(state.get("k"), Some(vec![4]));
+    kept.disarm();
+    // Its sandbox has gone by then.
+    let (failed, _request) = add("c4", value(4), 5);
+    states.release_sandbox("c3");
+    drop(failed);
+    assert_eq!(state.get("k"), None);
+    // The request that it took the key from has failed as well.
+    let (first, _request) = add("c5", None, 6);
+    let (second, _other) = add("c6", value(6), 7);
+    drop(first);
+    drop(second);
+    assert_eq!(state.get("k"), None);
+}
+
+#[test]
 fn bonds_follow_an_interface_that_is_renamed() {
     let dir = tempfile::tempdir().unwrap();
     let open = || States::new(Some(dir.path().join("state")), None);

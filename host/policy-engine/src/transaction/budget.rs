@@ -154,7 +154,8 @@ impl RequestBudget {
         })?;
         self.all.as_ref().map_or(Ok(()), |all| {
             spend(&all.bytes, bytes, || {
-                "the bytes of all policies' edits in one request".to_owned()
+                "the bytes of all policies' edits in one request (policies.requestEditBytes)"
+                    .to_owned()
             })
         })
     }
@@ -165,7 +166,8 @@ impl RequestBudget {
         })?;
         self.all.as_ref().map_or(Ok(()), |all| {
             spend(&all.members, extent.members, || {
-                "the members of all policies' edits in one request".to_owned()
+                "the members of all policies' edits in one request (policies.requestEditMembers)"
+                    .to_owned()
             })
         })
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Maps an artefact of the cache.
+/// Maps a copy of an artefact of the cache.
 #[expect(
     unsafe_code,
     reason = "maps machine code that was compiled from a module"
@@ -15,6 +15,8 @@ pub(crate) fn map(engine: &Engine, artefact: &Path) -> wasmtime::Result<Componen
     // wrote, and must not change while mapped. The contract that ensures this:
     // - `load::artifact` found the directory and file writable only by root or this user, and the
     //   directory searchable by no other user;
+    // - the file is its copy, which has no name: what happens to the file in the cache afterwards
+    //   does not change it;
     // - only its `Compiler::compile` writes in the directory: to a temporary name, synced, and
     //   renamed once the compiler succeeded; a file with its final name is never written;
     // - wasmtime rejects files of another version, configuration or processor.

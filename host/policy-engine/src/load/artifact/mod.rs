@@ -1,7 +1,8 @@
 //! Compiled modules on disk: a cache that only root or this user can write. A child process fills
-//! it; the daemon maps it read-only.
+//! it; the daemon maps a copy that nothing else can open by name.
 
 mod compiler;
+mod copy;
 mod dry_run;
 mod group;
 mod jobs;
@@ -24,6 +25,7 @@ use crate::wasm::engine::{COMPATIBILITY, Engines};
 use crate::wasm::footprint::{self, Footprint};
 use crate::wasm::machine_code;
 use crate::wasm::trials::Trials;
+use copy::Copy;
 use jobs::Jobs;
 
 pub(crate) use compiler::Compiler;
@@ -140,10 +142,15 @@ impl Cache {
         let artefact = self.artefact(digest);
         if artefact.exists() {
             private::check_file(&artefact)?;
-            match load(&artefact) {
+            let io = |source| Error::Io {
+                path: artefact.clone(),
+                source,
+            };
+            let copy = Copy::of(&artefact).map_err(io)?;
+            match load(&copy.path()) {
                 Ok(component) => {
                     unused::touch(&artefact);
-                    return Ok((component, Footprint::of(&artefact)?));
+                    return Ok((component, Footprint::of(&copy.path())?));
                 }
                 // Just compiled, yet it does not load: the compiler is of another version.
                 Err(source) if self.jobs.have_compiled(digest) => {

@@ -379,3 +379,29 @@ async fn a_slow_small_module_makes_way() {
 async fn slow_big_modules_make_way() {
     makes_way(2_000_000).await;
 }
+
+#[test]
+fn a_loaded_artefact_outlives_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = crate::wasm::engine::engine().unwrap();
+    // A component of a module with a memory and a byte of data.
+    let module =
+        b"\0asm\x0d\0\x01\0\x01\x16\0asm\x01\0\0\0\x05\x03\x01\0\x01\x0b\x07\x01\0\x41\0\x0b\x01x";
+    let code = plain.precompile_component(module).unwrap();
+    let artefact = dir.path().join("module.cwasm");
+    fs::write(&artefact, &code).unwrap();
+    let engines = Engines { slots: None, plain };
+    let loaded = |artefact: &Path| {
+        let copy = Copy::of(artefact).unwrap();
+        load(&engines, &copy.path()).unwrap()
+    };
+    let (truncated, overwritten) = (loaded(&artefact), loaded(&artefact));
+    // Reading what lies behind the end of a mapped file is fatal.
+    let file = fs::OpenOptions::new().write(true).open(&artefact).unwrap();
+    file.set_len(0).unwrap();
+    assert!(truncated.serialize().unwrap() == code);
+    fs::write(&artefact, vec![0xcc; code.len()]).unwrap();
+    assert!(overwritten.serialize().unwrap() == code);
+    let names = fs::read_dir(dir.path()).unwrap();
+    assert_eq!(names.count(), 1, "a copy has no name");
+}

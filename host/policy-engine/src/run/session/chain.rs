@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::Session;
 use crate::config::{Limits, OnConflict, Spec, count};
-use crate::load::policy::Policy;
 use crate::model::policy::Mode;
 use crate::model::report::{AppliedEdit, Cause, Denied, Hook, Report};
 use crate::record::Value;
+use crate::run::generation::Generation;
 use crate::run::journal;
 use crate::transaction::{
     AttachmentDraft, Budget, Draft, FinaleDraft, OutcomeDraft, RequestBudget, SelectionsDraft,
@@ -103,7 +103,7 @@ impl Session {
         let all = match &self.all_edits {
             Some(all) => Arc::clone(all),
             None => {
-                let all = Arc::new(all_edits(self.generation.chain()));
+                let all = Arc::new(all_edits(&self.generation));
                 Arc::clone(self.all_edits.insert(all))
             }
         };
@@ -118,24 +118,25 @@ impl Session {
     }
 }
 
-/// What all policies together may edit in one request: twice the default of one, or what one of them
-/// may edit alone. The host's work after a hook grows with all edits, whichever policy made them.
-fn all_edits(chain: &[Arc<Policy>]) -> RequestBudget {
-    let own = chain.iter().filter_map(|policy| policy.spec.as_ref());
-    let own = own.map(|spec| {
-        let Limits {
-            request_edit_bytes,
-            request_edit_members,
-            ..
-        } = spec.limits;
-        (request_edit_bytes, request_edit_members)
-    });
+/// What all policies together may edit in one request: as configured, or twice the default of one,
+/// or what one of them may edit alone. The host's work after a hook grows with all edits, whichever
+/// policy made them.
+fn all_edits(generation: &Generation) -> RequestBudget {
+    let policies = generation.chain().iter();
+    let limits = policies.filter_map(|policy| Some(policy.spec.as_ref()?.limits));
     let default = Limits::default();
     let least = (
         2 * default.request_edit_bytes,
         2 * default.request_edit_members,
     );
-    let (bytes, members) = own.fold(least, |most, own| (most.0.max(own.0), most.1.max(own.1)));
+    let most = limits.fold(least, |(bytes, members), own| {
+        (
+            bytes.max(own.request_edit_bytes),
+            members.max(own.request_edit_members),
+        )
+    });
+    let (bytes, members) = generation.request_edits();
+    let (bytes, members) = (bytes.unwrap_or(most.0), members.unwrap_or(most.1));
     RequestBudget::new(count(bytes), count(members))
 }
 

@@ -78,10 +78,17 @@ impl Host for GuestState {
         let answer = outside::lookup(Question::Attachments(&question), || {
             let cluster = cluster.as_deref()?;
             let matching = &self.spec().matching;
-            let sees = |namespace: &str| {
-                matching.tenant(namespace, &|| cluster.namespace_labels(namespace))
+            // Once for each namespace: looking its labels up copies all that the cache has of it.
+            let mut seen = BTreeMap::new();
+            let mut sees = |namespace: &str| match seen.get(namespace) {
+                Some(sees) => *sees,
+                None => {
+                    let sees = matching.tenant(namespace, &|| cluster.namespace_labels(namespace));
+                    seen.insert(namespace.to_owned(), sees);
+                    sees
+                }
             };
-            match find(cluster, &wanted, &sees, &mut left) {
+            match find(cluster, &wanted, &mut sees, &mut left) {
                 Looked::All(found) => serde_json::to_string(&found).ok(),
                 Looked::Unknown => None,
                 Looked::Spent => {
@@ -112,7 +119,7 @@ enum Looked {
 fn find(
     cluster: &dyn Cluster,
     wanted: &Wanted,
-    sees: &dyn Fn(&str) -> bool,
+    sees: &mut dyn FnMut(&str) -> bool,
     left: &mut u64,
 ) -> Looked {
     let mut found = Found::default();

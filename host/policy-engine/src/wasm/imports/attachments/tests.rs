@@ -104,7 +104,7 @@ fn filter() -> Filter {
 
 fn found(node: &Node, filter: Filter) -> Vec<String> {
     let wanted = Wanted::of(filter, None).unwrap();
-    match find(node, &wanted, &|_| true, &mut 1_000) {
+    match find(node, &wanted, &mut |_| true, &mut 1_000) {
         Looked::All(found) => found.attachments.into_iter().map(|one| one.pod).collect(),
         other => panic!("{other:?}"),
     }
@@ -162,7 +162,7 @@ fn a_tenant_sees_its_own_namespaces_alone() {
     let (mut after, mut left, mut seen) = (None, 10_000, Vec::new());
     loop {
         let wanted = Wanted::of(filter(), after).unwrap();
-        let Looked::All(page) = find(&node, &wanted, &|namespace| namespace == "b", &mut left)
+        let Looked::All(page) = find(&node, &wanted, &mut |namespace| namespace == "b", &mut left)
         else {
             panic!("known and within the limit");
         };
@@ -190,7 +190,7 @@ fn looking_at_too_many_ends_the_search() {
     let wanted = Wanted::of(filter(), None).unwrap();
     let mut left = 3;
     assert_eq!(
-        find(&Node::of(4), &wanted, &|_| false, &mut left),
+        find(&Node::of(4), &wanted, &mut |_| false, &mut left),
         Looked::Spent
     );
     assert_eq!(left, 0);
