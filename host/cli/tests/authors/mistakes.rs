@@ -292,6 +292,36 @@ fn each_wrong_file_has_one_message_with_its_place() {
 }
 
 #[test]
+fn a_file_that_is_not_utf_8_has_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("dns-inject");
+    let guest = guest.to_string_lossy();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    write(
+        "policy.json",
+        b"{\"settings\": {\n  \"search\": [\"caf\xe9\"]}}",
+    );
+    let message = fails(dir.path(), &["check", &guest, "--config", "policy.json"]);
+    let place = "policy.json:2:18  expected text in UTF-8, not the byte 0xe9";
+    assert!(message.contains(place), "{message}");
+    write("cases.yaml", b"name: caf\xe9\n");
+    write("policy.json", b"{\"settings\": {\"search\": [\"a\"]}}");
+    let message = fails(dir.path(), &["test", ".", "--module", &guest]);
+    assert!(message.contains("cases.yaml:1:10  expected"), "{message}");
+    write("pod.yaml", b"kind: Pod\nmetadata: {name: caf\xe9}\n");
+    let run = [
+        "run",
+        &guest,
+        "--config",
+        "policy.json",
+        "--pod",
+        "pod.yaml",
+    ];
+    let message = fails(dir.path(), &run);
+    assert!(message.contains("pod.yaml:2:21  expected"), "{message}");
+}
+
+#[test]
 fn a_module_that_does_not_load_exits_with_1() {
     let dir = tempfile::tempdir().unwrap();
     let unknown = wat::parse_str(r#"(component (import "unknown:a/b" (instance)))"#).unwrap();

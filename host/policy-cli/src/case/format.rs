@@ -115,7 +115,7 @@ pub(super) struct Step {
     /// DEL of this sandbox.
     pub(super) del: Option<Spanned<String>>,
     /// GC with these sandboxes in use.
-    pub(super) gc: Option<Vec<String>>,
+    pub(super) gc: Option<Vec<Spanned<String>>>,
     /// STATUS, if true.
     pub(super) status: Option<bool>,
     /// The container id for `add`; by default the pod's name.

@@ -1,6 +1,5 @@
 //! Reads files of cases. A mistake in one is an error with file, line and column.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +11,7 @@ use super::resolved::resolve;
 use super::tree::Tree;
 use crate::manifests;
 use crate::suggest;
+use crate::text;
 
 /// Why a file of cases cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +40,16 @@ pub enum Error {
 /// # Errors
 /// [`Error`] for the first mistake.
 pub(crate) fn read(path: &Path) -> Result<Vec<Case>, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
+    let text = text::read(path).map_err(|unreadable| match unreadable {
+        text::Unreadable::Io(source) => Error::Read {
+            path: path.to_owned(),
+            source,
+        },
+        text::Unreadable::Encoding(wrong) => Error::Mistake {
+            path: path.to_owned(),
+            at: format!(":{}:{}", wrong.line, wrong.column),
+            reason: wrong.reason,
+        },
     })?;
     parse(path, &text)
 }
@@ -252,6 +259,10 @@ mod tests {
         check(
             "state: {a: 5}\n",
             "a.yaml:1:12  state.a: expected a text, or value and sandbox",
+        );
+        check(
+            "steps: [{add: pod}, {gc: [pdo]}]\n",
+            "a.yaml:1:27  steps[1].gc[0]: no earlier step adds sandbox \"pdo\"; known are pod",
         );
         check(
             "steps: [{del: web}]\n",

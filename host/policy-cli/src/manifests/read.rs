@@ -8,6 +8,7 @@ use cnidaria_core::domain::manifest::{Manifest, is_manifest};
 use serde_saphyr::{Location, Spanned};
 
 use super::Objects;
+use crate::text;
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +36,16 @@ pub(crate) enum Error {
 /// # Errors
 /// [`Error`] with file, line and column.
 pub(crate) fn file(path: &Path) -> Result<Objects, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
+    let text = text::read(path).map_err(|unreadable| match unreadable {
+        text::Unreadable::Io(source) => Error::Read {
+            path: path.to_owned(),
+            source,
+        },
+        text::Unreadable::Encoding(wrong) => Error::Syntax {
+            path: path.to_owned(),
+            at: format!(":{}:{}", wrong.line, wrong.column),
+            reason: wrong.reason,
+        },
     })?;
     // JSON is YAML too.
     let documents: Vec<Option<Manifest>> =
@@ -86,7 +94,7 @@ pub(crate) fn first_kind(path: &Path) -> Option<(String, String)> {
     struct Kind {
         kind: Spanned<String>,
     }
-    let text = fs::read_to_string(path).ok()?;
+    let text = text::read(path).ok()?;
     let documents: Vec<Kind> = serde_saphyr::from_multiple(&text).ok()?;
     let kind = documents.into_iter().next()?.kind;
     Some((place(Some(kind.referenced)), kind.value))

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::manifests::{self, Objects};
 use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb};
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, runtime, suggest};
+use crate::{FAILED, Output, runtime, suggest, text};
 
 /// The container id of the only sandbox.
 const SANDBOX: &str = "sandbox";
@@ -191,7 +191,17 @@ fn json(path: &PathBuf) -> Result<(Value, String), Error> {
         path: path.clone(),
         reason,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let read =
+        text::read(path).and_then(|text| text::unmarked(text).map_err(text::Unreadable::Encoding));
+    let text = read.map_err(|unreadable| match unreadable {
+        text::Unreadable::Io(error) => failed(error.to_string()),
+        text::Unreadable::Encoding(wrong) => Error::Syntax {
+            path: path.clone(),
+            line: wrong.line,
+            column: wrong.column,
+            reason: wrong.reason,
+        },
+    })?;
     let value = serde_json::from_str(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column().max(1));
         let message = error.to_string();
