@@ -93,7 +93,7 @@ impl Policy {
         let text = match config {
             Some(config) => {
                 let decoded = text::decode(read(config, MAX_CONFIG)?);
-                decoded.and_then(text::unmarked).map_err(|wrong| {
+                decoded.and_then(text::json).map_err(|wrong| {
                     let text::Encoding {
                         line,
                         column,

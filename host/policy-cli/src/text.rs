@@ -16,7 +16,7 @@ pub(crate) enum Unreadable {
     Encoding(Encoding),
 }
 
-/// The first byte that is not UTF-8.
+/// What is wrong with a file as text, such as a byte that is not UTF-8.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Encoding {
     /// The line, from 1.
@@ -62,20 +62,23 @@ pub(crate) fn decode(bytes: Vec<u8>) -> Result<String, Encoding> {
     })
 }
 
-/// Refuses the byte order mark with which some editors begin a file: JSON does not allow it.
+/// Refuses what a JSON parser explains badly: an empty file, and the byte order mark of some editors.
 ///
 /// # Errors
-/// [`Encoding`], if the text begins with one.
-pub(crate) fn unmarked(text: String) -> Result<String, Encoding> {
-    match text.starts_with('\u{feff}') {
-        true => Err(Encoding {
-            line: 1,
-            column: 1,
-            reason: "JSON does not begin with a byte order mark; save the file without it"
-                .to_owned(),
-        }),
-        false => Ok(text),
-    }
+/// [`Encoding`] with the place of both.
+pub(crate) fn json(text: String) -> Result<String, Encoding> {
+    let reason = if text.starts_with('\u{feff}') {
+        "JSON does not begin with a byte order mark; save the file without it"
+    } else if text.trim().is_empty() {
+        "expected a JSON object; the file is empty"
+    } else {
+        return Ok(text);
+    };
+    Err(Encoding {
+        line: 1,
+        column: 1,
+        reason: reason.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -83,12 +86,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_byte_order_mark_is_named() {
-        let marked = unmarked("\u{feff}{}".to_owned());
-        let reason = marked.map_err(|wrong| wrong.reason);
-        let expected = "JSON does not begin with a byte order mark; save the file without it";
-        assert_eq!(reason, Err(expected.to_owned()));
-        assert_eq!(unmarked("{}".to_owned()), Ok("{}".to_owned()));
+    fn an_empty_file_and_a_mark_are_named() {
+        let reason = |text: &str| json(text.to_owned()).map_err(|wrong| wrong.reason);
+        let mark = "JSON does not begin with a byte order mark; save the file without it";
+        assert_eq!(reason("\u{feff}{}"), Err(mark.to_owned()));
+        let empty = "expected a JSON object; the file is empty";
+        assert_eq!(reason(" \n"), Err(empty.to_owned()));
+        assert_eq!(reason("{}"), Ok("{}".to_owned()));
     }
 
     #[test]

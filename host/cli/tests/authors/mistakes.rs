@@ -33,6 +33,10 @@ fn a_wrong_configuration_has_its_place() {
         "{\n  \"mode\": \"audit\",\n  \"settings\": {\n    \"serach\": [\"a\"]\n  }\n}\n",
         "policy.json:4:5  settings: unknown key \"serach\"; did you mean \"search\"?",
     );
+    std::fs::write(dir.path().join("policy.json"), "\n").unwrap();
+    let message = fails(dir.path(), &["check", &guest, "--config", "policy.json"]);
+    let expected = "policy.json:1:1  expected a JSON object; the file is empty";
+    assert!(message.contains(expected), "{message}");
     check(
         "{\n  \"mod\": \"audit\"\n}\n",
         "policy.json:2:3  mod: unknown key; did you mean \"mode\"?",
@@ -126,10 +130,12 @@ fn mistakes_in_manifests_have_their_place() {
     assert!(message.contains(expected), "{message}");
     write("pod.yaml", "kind: Pod\nmetdata: {name: a}\n");
     let message = run(&[]);
-    assert!(
-        message.contains("pod.yaml  metadata.name: the pod has no name"),
-        "{message}"
-    );
+    let expected = "pod.yaml:2:10  metadata.name: the pod has no name; did you mean \"metadata\" instead of \"metdata\"?";
+    assert!(message.contains(expected), "{message}");
+    write("pod.yaml", "kind: Pod\nmetadata: {nmae: a}\n");
+    let message = run(&[]);
+    let expected = "pod.yaml:2:11  metadata.name: the pod has no name; did you mean \"name\"";
+    assert!(message.contains(expected), "{message}");
 
     write("pod.yaml", "kind: Pod\nmetadata: {name: a}\n");
     write("result.json", "{\n  \"ips\": [{\"address\": \"x\"}]\n}\n");

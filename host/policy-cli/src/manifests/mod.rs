@@ -12,7 +12,7 @@ use cnidaria_core::domain::pod::Pod;
 use crate::node::DEFAULT_NETWORK;
 use crate::suggest;
 
-pub(crate) use read::{files, first_kind, message, place};
+pub(crate) use read::{files, first_kind, message, place, unnamed};
 
 /// The objects of a cluster that matter here.
 #[derive(Debug, Clone, Default)]

@@ -1,5 +1,6 @@
 //! Reads manifests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use cnidaria_core::domain::manifest::{Manifest, is_manifest};
 use serde_saphyr::{Location, Spanned};
 
 use super::Objects;
-use crate::text;
+use crate::{suggest, text};
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,33 @@ pub(crate) fn first_kind(path: &Path) -> Option<(String, String)> {
     let documents: Vec<Kind> = serde_saphyr::from_multiple(&text).ok()?;
     let kind = documents.into_iter().next()?.kind;
     Some((place(Some(kind.referenced)), kind.value))
+}
+
+/// Where the first object of a file should have its name, and the misspelt key and the key that was
+/// probably meant.
+pub(crate) fn unnamed(path: &Path) -> (String, Option<(String, &'static str)>) {
+    type Members = BTreeMap<String, Spanned<serde_json::Value>>;
+    let text = text::read(path).unwrap_or_else(|_| String::new());
+    let documents: Vec<Members> = serde_saphyr::from_multiple(&text).unwrap_or_default();
+    let Some(members) = documents.into_iter().next() else {
+        return (String::new(), None);
+    };
+    let similar =
+        |key: &str, meant| suggest::similar(key, &[meant]).map(|_| (key.to_owned(), meant));
+    if let Some(metadata) = members.get("metadata") {
+        let mut keys = metadata.value.as_object().into_iter().flatten();
+        let misspelt = keys.find_map(|(key, _)| similar(key, "name"));
+        return (place(Some(metadata.referenced)), misspelt);
+    }
+    let mut all = members.iter();
+    let misspelt = all.find_map(|(key, value)| Some((value, similar(key, "metadata")?)));
+    match misspelt {
+        Some((value, misspelt)) => (place(Some(value.referenced)), Some(misspelt)),
+        None => {
+            let kind = members.get("kind").map(|kind| kind.referenced);
+            (place(kind), None)
+        }
+    }
 }
 
 /// `:line:column` of a place in YAML.
