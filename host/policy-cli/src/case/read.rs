@@ -68,9 +68,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Case>, Error> {
         let at = document.referenced;
         let mut document = document.value;
         if let Some(given) = document.defaults.take() {
-            let is_case = document.expect.is_some() || document.steps.is_some();
-            if given.expect.is_some() || given.steps.is_some() || is_case || document.pod.is_some()
-            {
+            if given.expect.is_some() || given.steps.is_some() || !document.is_empty() {
                 let reason = "defaults stand in a document of their own, without expect or steps";
                 return Err(file.mistake(at, reason));
             }
@@ -210,6 +208,9 @@ mod tests {
             "expect: {interfaces: eth0}\n",
             "a.yaml:1:22  expect.interfaces: expected a list",
         );
+        let alone = "a.yaml:1:1  defaults stand in a document of their own";
+        check("defaults: {}\nsettings: {}\n", alone);
+        check("defaults: {}\nexpect: {}\n", alone);
         check("name: [a]\n", "a.yaml:1:7  name: expected a text");
         check(
             "name: a\nname: b\n",
