@@ -127,13 +127,24 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 
 /// Formats an error: what failed, then each cause on its own line.
 pub(crate) fn error(error: &dyn Error) -> String {
-    let mut text = format!("cnidaria: {}\n", plain(&error.to_string()));
+    let mut text = format!("cnidaria: {}\n", indented(&error.to_string()));
     let mut cause = error.source();
     while let Some(error) = cause {
-        text = format!("{text}  {}\n", plain(&error.to_string()));
+        text = format!("{text}  {}\n", indented(&error.to_string()));
         cause = error.source();
     }
     text
+}
+
+/// A text of several lines. All but the first are indented, so that none passes for another error.
+fn indented(text: &str) -> String {
+    let mut lines = text.lines();
+    let mut shown = plain(lines.next().unwrap_or_default());
+    for line in lines {
+        let margin = if line.starts_with("  ") { "" } else { "  " };
+        shown = format!("{shown}\n{margin}{}", plain(line));
+    }
+    shown
 }
 
 fn terminal_width() -> Option<u16> {
@@ -182,6 +193,17 @@ mod tests {
     #[test]
     fn texts_cannot_speak_to_the_terminal() {
         assert_eq!(plain("a\u{1b}[2Jb\nc\tä"), "a\\u{1b}[2Jb\\nc\\tä");
+    }
+
+    #[test]
+    fn later_lines_of_an_error_are_indented() {
+        let error = super::error(&io::Error::other(
+            "no clang\n    apt-get\ncnidaria: a\u{1b}b",
+        ));
+        assert_eq!(
+            error,
+            "cnidaria: no clang\n    apt-get\n  cnidaria: a\\u{1b}b\n"
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod run;
 mod suggest;
 mod template;
 mod test;
+mod text;
 
 pub use bench::{BenchArgs, Error as BenchError, bench};
 pub use build::{BuildArgs, Error as BuildError, build};

@@ -11,6 +11,7 @@ use policy_engine::trial::{Compiled, Configuration, Fault, Loaded, Refusal};
 use serde_json::{Map, Value};
 
 use crate::check::explain;
+use crate::text;
 
 /// Maximum size of a module in bytes, as in the daemon.
 pub(crate) const MAX_MODULE: u64 = 64 << 20;
@@ -90,7 +91,18 @@ impl Policy {
     /// [`Error`]; the configuration is not parsed yet.
     pub(crate) fn open(module: &Path, config: Option<&Path>) -> Result<Self, Error> {
         let text = match config {
-            Some(config) => String::from_utf8_lossy(&read(config, MAX_CONFIG)?).into_owned(),
+            Some(config) => {
+                let decoded = text::decode(read(config, MAX_CONFIG)?);
+                decoded.and_then(text::json).map_err(|wrong| {
+                    let text::Encoding {
+                        line,
+                        column,
+                        reason,
+                    } = wrong;
+                    let file = config.display();
+                    Error::Configuration(vec![format!("{file}:{line}:{column}  {reason}")])
+                })?
+            }
             None => EMPTY.to_owned(),
         };
         let bytes = read(module, MAX_MODULE)?;

@@ -33,6 +33,10 @@ fn a_wrong_configuration_has_its_place() {
         "{\n  \"mode\": \"audit\",\n  \"settings\": {\n    \"serach\": [\"a\"]\n  }\n}\n",
         "policy.json:4:5  settings: unknown key \"serach\"; did you mean \"search\"?",
     );
+    std::fs::write(dir.path().join("policy.json"), "\n").unwrap();
+    let message = fails(dir.path(), &["check", &guest, "--config", "policy.json"]);
+    let expected = "policy.json:1:1  expected a JSON object; the file is empty";
+    assert!(message.contains(expected), "{message}");
     check(
         "{\n  \"mod\": \"audit\"\n}\n",
         "policy.json:2:3  mod: unknown key; did you mean \"mode\"?",
@@ -126,10 +130,12 @@ fn mistakes_in_manifests_have_their_place() {
     assert!(message.contains(expected), "{message}");
     write("pod.yaml", "kind: Pod\nmetdata: {name: a}\n");
     let message = run(&[]);
-    assert!(
-        message.contains("pod.yaml  metadata.name: the pod has no name"),
-        "{message}"
-    );
+    let expected = "pod.yaml:2:10  metadata.name: the pod has no name; did you mean \"metadata\" instead of \"metdata\"?";
+    assert!(message.contains(expected), "{message}");
+    write("pod.yaml", "kind: Pod\nmetadata: {nmae: a}\n");
+    let message = run(&[]);
+    let expected = "pod.yaml:2:11  metadata.name: the pod has no name; did you mean \"name\"";
+    assert!(message.contains(expected), "{message}");
 
     write("pod.yaml", "kind: Pod\nmetadata: {name: a}\n");
     write("result.json", "{\n  \"ips\": [{\"address\": \"x\"}]\n}\n");
@@ -289,6 +295,36 @@ fn a_wrong_file_has_one_message_with_its_place() {
     write("none.rec", "{}");
     let message = fails(dir.path(), &["replay", "none.rec", "--module", &guest]);
     assert!(message.contains("none.rec is not a recording"), "{message}");
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_has_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("dns-inject");
+    let guest = guest.to_string_lossy();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+    write(
+        "policy.json",
+        b"{\"settings\": {\n  \"search\": [\"caf\xe9\"]}}",
+    );
+    let message = fails(dir.path(), &["check", &guest, "--config", "policy.json"]);
+    let place = "policy.json:2:18  expected text in UTF-8, not the byte 0xe9";
+    assert!(message.contains(place), "{message}");
+    write("cases.yaml", b"name: caf\xe9\n");
+    write("policy.json", b"{\"settings\": {\"search\": [\"a\"]}}");
+    let message = fails(dir.path(), &["test", ".", "--module", &guest]);
+    assert!(message.contains("cases.yaml:1:10  expected"), "{message}");
+    write("pod.yaml", b"kind: Pod\nmetadata: {name: caf\xe9}\n");
+    let run = [
+        "run",
+        &guest,
+        "--config",
+        "policy.json",
+        "--pod",
+        "pod.yaml",
+    ];
+    let message = fails(dir.path(), &run);
+    assert!(message.contains("pod.yaml:2:21  expected"), "{message}");
 }
 
 #[test]

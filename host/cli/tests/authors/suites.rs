@@ -35,6 +35,12 @@ fn the_rules_pass_their_cases() {
 }
 
 #[test]
+fn the_rule_about_the_nodes_attachments_passes() {
+    let module = test_artifacts::guest("described");
+    suite("tests/policies/guests/described", &module, 7);
+}
+
+#[test]
 fn the_example_in_javascript_passes_its_cases() {
     suite("guest-sdk/javascript", &test_artifacts::javascript(), 20);
 }

@@ -115,7 +115,7 @@ pub(super) struct Step {
     /// DEL of this sandbox.
     pub(super) del: Option<Spanned<String>>,
     /// GC with these sandboxes in use.
-    pub(super) gc: Option<Vec<String>>,
+    pub(super) gc: Option<Vec<Spanned<String>>>,
     /// STATUS, if true.
     pub(super) status: Option<bool>,
     /// The container id for `add`; by default the pod's name.
@@ -145,7 +145,19 @@ fn join<T: Clone>(own: &mut Option<BTreeMap<String, T>>, defaults: Option<&BTree
     }
 }
 
+/// Whether none of the members is given.
+macro_rules! lacks {
+    ($own:ident: $($field:ident),+) => { true $(&& $own.$field.is_none())+ };
+}
+
 impl Document {
+    /// Whether it has no member.
+    pub(super) fn is_empty(&self) -> bool {
+        lacks!(self: defaults, name, settings, config, pod, pods, manifests)
+            && lacks!(self: networks, network_annotations, default, delegates, namespaces)
+            && lacks!(self: node, state, clock, codes, steps, expect)
+    }
+
     /// The case with the members that it lacks.
     pub(super) fn with_defaults(mut self, defaults: &Self) -> Self {
         let own = &mut self;

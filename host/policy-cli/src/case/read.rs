@@ -1,6 +1,5 @@
 //! Reads files of cases. A mistake in one is an error with file, line and column.
 
-use std::fs;
 use std::path::Path;
 
 use serde_saphyr::Spanned;
@@ -10,15 +9,23 @@ use super::format::Document;
 use super::mistake::{CaseFile, Error};
 use super::resolved::resolve;
 use super::tree::Tree;
+use crate::text;
 
 /// The cases of a file, in order.
 ///
 /// # Errors
 /// [`Error`] for the first mistake.
 pub(crate) fn read(path: &Path) -> Result<Vec<Case>, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
+    let text = text::read(path).map_err(|unreadable| match unreadable {
+        text::Unreadable::Io(source) => Error::Read {
+            path: path.to_owned(),
+            source,
+        },
+        text::Unreadable::Encoding(wrong) => Error::Mistake {
+            path: path.to_owned(),
+            at: format!(":{}:{}", wrong.line, wrong.column),
+            reason: wrong.reason,
+        },
     })?;
     parse(path, &text)
 }
@@ -37,9 +44,7 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Case>, Error> {
         let at = document.referenced;
         let mut document = document.value;
         if let Some(given) = document.defaults.take() {
-            let is_case = document.expect.is_some() || document.steps.is_some();
-            if given.expect.is_some() || given.steps.is_some() || is_case || document.pod.is_some()
-            {
+            if given.expect.is_some() || given.steps.is_some() || !document.is_empty() {
                 let reason = "defaults stand in a document of their own, without expect or steps";
                 return Err(file.mistake(at, reason));
             }
@@ -108,6 +113,9 @@ mod tests {
             "expect: {interfaces: eth0}\n",
             "a.yaml:1:22  expect.interfaces: expected a list",
         );
+        let alone = "a.yaml:1:1  defaults stand in a document of their own";
+        check("defaults: {}\nsettings: {}\n", alone);
+        check("defaults: {}\nexpect: {}\n", alone);
         check("name: [a]\n", "a.yaml:1:7  name: expected a text");
         check(
             "name: a\nname: b\n",
@@ -157,6 +165,10 @@ mod tests {
         check(
             "state: {a: 5}\n",
             "a.yaml:1:12  state.a: expected a text, or value and sandbox",
+        );
+        check(
+            "steps: [{add: pod}, {gc: [pdo]}]\n",
+            "a.yaml:1:27  steps[1].gc[0]: no earlier step adds sandbox \"pdo\"; known are pod",
         );
         check(
             "steps: [{del: web}]\n",

@@ -134,7 +134,13 @@ fn request(
             gc: Some(used),
             status: None,
             ..
-        } => Ok(RuntimeCall::Gc(used.clone())),
+        } => {
+            for name in used {
+                known(name, sandboxes)?;
+            }
+            let used = used.iter().map(|name| name.value.clone());
+            Ok(RuntimeCall::Gc(used.collect()))
+        }
         Written {
             add: None,
             check: None,

@@ -9,7 +9,7 @@ use cnidaria_core::domain::metadata::Metadata;
 use cnidaria_core::domain::nad::Nad;
 use cnidaria_core::domain::pod::Pod;
 
-pub(crate) use read::{files, first_kind, message, place};
+pub(crate) use read::{files, first_kind, message, place, unnamed};
 
 /// The objects of a cluster that matter here.
 #[derive(Debug, Clone, Default)]

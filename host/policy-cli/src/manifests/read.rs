@@ -1,5 +1,6 @@
 //! Reads manifests.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use cnidaria_core::domain::manifest::{Manifest, is_manifest};
 use serde_saphyr::{Location, Spanned};
 
 use super::Objects;
+use crate::{suggest, text};
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +37,16 @@ pub(crate) enum Error {
 /// # Errors
 /// [`Error`] with file, line and column.
 pub(crate) fn file(path: &Path) -> Result<Objects, Error> {
-    let text = fs::read_to_string(path).map_err(|source| Error::Read {
-        path: path.to_owned(),
-        source,
+    let text = text::read(path).map_err(|unreadable| match unreadable {
+        text::Unreadable::Io(source) => Error::Read {
+            path: path.to_owned(),
+            source,
+        },
+        text::Unreadable::Encoding(wrong) => Error::Syntax {
+            path: path.to_owned(),
+            at: format!(":{}:{}", wrong.line, wrong.column),
+            reason: wrong.reason,
+        },
     })?;
     // JSON is YAML too.
     let documents: Vec<Option<Manifest>> =
@@ -86,10 +95,37 @@ pub(crate) fn first_kind(path: &Path) -> Option<(String, String)> {
     struct Kind {
         kind: Spanned<String>,
     }
-    let text = fs::read_to_string(path).ok()?;
+    let text = text::read(path).ok()?;
     let documents: Vec<Kind> = serde_saphyr::from_multiple(&text).ok()?;
     let kind = documents.into_iter().next()?.kind;
     Some((place(Some(kind.referenced)), kind.value))
+}
+
+/// Where the first object of a file should have its name, and the misspelt key and the key that was
+/// probably meant.
+pub(crate) fn unnamed(path: &Path) -> (String, Option<(String, &'static str)>) {
+    type Members = BTreeMap<String, Spanned<serde_json::Value>>;
+    let text = text::read(path).unwrap_or_else(|_| String::new());
+    let documents: Vec<Members> = serde_saphyr::from_multiple(&text).unwrap_or_default();
+    let Some(members) = documents.into_iter().next() else {
+        return (String::new(), None);
+    };
+    let similar =
+        |key: &str, meant| suggest::similar(key, &[meant]).map(|_| (key.to_owned(), meant));
+    if let Some(metadata) = members.get("metadata") {
+        let mut keys = metadata.value.as_object().into_iter().flatten();
+        let misspelt = keys.find_map(|(key, _)| similar(key, "name"));
+        return (place(Some(metadata.referenced)), misspelt);
+    }
+    let mut all = members.iter();
+    let misspelt = all.find_map(|(key, value)| Some((value, similar(key, "metadata")?)));
+    match misspelt {
+        Some((value, misspelt)) => (place(Some(value.referenced)), Some(misspelt)),
+        None => {
+            let kind = members.get("kind").map(|kind| kind.referenced);
+            (place(kind), None)
+        }
+    }
 }
 
 /// `:line:column` of a place in YAML.

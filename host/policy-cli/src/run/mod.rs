@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::manifests::{self, Objects};
 use crate::node::{ANY, Answer, Node, RuntimeCall, Surroundings, Verb, misspelt};
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, runtime, suggest};
+use crate::{FAILED, Output, runtime, suggest, text};
 
 /// The container id of the only sandbox.
 const SANDBOX: &str = "sandbox";
@@ -61,10 +61,12 @@ pub enum Error {
         hint: String,
     },
     /// The pod has no name.
-    #[error("{path}  metadata.name: the pod has no name", path = path.display())]
+    #[error("{path}{hint}", path = path.display())]
     Unnamed {
         /// The manifest.
         path: PathBuf,
+        /// What it has instead, with its place.
+        hint: String,
     },
     /// A network that a delegate answers for does not exist.
     #[error("--delegate {network:?}: no such network; did you mean {meant:?}?")]
@@ -113,7 +115,8 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     })?;
     if pod.name.is_empty() {
         let path = args.pod.clone();
-        return Err(Error::Unnamed { path });
+        let hint = unnamed(&path);
+        return Err(Error::Unnamed { path, hint });
     }
     objects.extend(pods);
     let default = args.default_network.as_ref().map(conf).transpose()?;
@@ -157,6 +160,15 @@ fn other_kind(path: &Path) -> String {
     format!("{place}  kind: expected a Pod, not {kind:?}{meant}")
 }
 
+/// Where a pod without a name should have one, and what is misspelt there.
+fn unnamed(path: &Path) -> String {
+    let (place, misspelt) = manifests::unnamed(path);
+    let hint = misspelt.map_or_else(String::new, |(key, meant)| {
+        format!("; did you mean {meant:?} instead of {key:?}?")
+    });
+    format!("{place}  metadata.name: the pod has no name{hint}")
+}
+
 /// The conf of a network in a file.
 fn conf(path: &PathBuf) -> Result<String, Error> {
     let (_, text) = json(path)?;
@@ -191,7 +203,17 @@ fn json(path: &PathBuf) -> Result<(Value, String), Error> {
         path: path.clone(),
         reason,
     };
-    let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+    let read =
+        text::read(path).and_then(|text| text::json(text).map_err(text::Unreadable::Encoding));
+    let text = read.map_err(|unreadable| match unreadable {
+        text::Unreadable::Io(error) => failed(error.to_string()),
+        text::Unreadable::Encoding(wrong) => Error::Syntax {
+            path: path.clone(),
+            line: wrong.line,
+            column: wrong.column,
+            reason: wrong.reason,
+        },
+    })?;
     let value = serde_json::from_str(&text).map_err(|error| {
         let (line, column) = (error.line(), error.column().max(1));
         let message = error.to_string();

@@ -165,6 +165,8 @@ pub struct RecordedCase {
     pub namespace_labels: BTreeMap<(String, String), String>,
     /// What the policy has kept before.
     pub state: BTreeMap<String, Vec<u8>>,
+    /// Why the policy does not load with these settings, if it does not.
+    pub refusal: Option<String>,
     /// The requests, in order.
     pub requests: Vec<Recorded>,
 }
@@ -188,9 +190,10 @@ pub fn recorded(
         // In audit mode, what follows from edits would be missing.
         let mut config = case.config.clone();
         config.remove("mode");
-        let requests = runtime().block_on(async {
-            let Ok(loaded) = policy.load_with(&config).await else {
-                return Vec::new();
+        let (requests, refusal) = runtime().block_on(async {
+            let loaded = match policy.load_with(&config).await {
+                Ok(loaded) => loaded,
+                Err(unloaded) => return (Vec::new(), Some(unloaded.text())),
             };
             let node = Node::new(&loaded, surroundings);
             let mut answers = case.answers.clone();
@@ -202,7 +205,7 @@ pub fn recorded(
                 }
                 node.handle(&step.request).await;
             }
-            node.records()
+            (node.records(), None)
         });
         let settings = case.config.get("settings");
         recorded.push(RecordedCase {
@@ -215,6 +218,7 @@ pub fn recorded(
                 .into_iter()
                 .map(|(key, state)| (key, state.value))
                 .collect(),
+            refusal,
             requests,
         });
     }
