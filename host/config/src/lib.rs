@@ -5,6 +5,7 @@
 
 pub mod conf_file;
 pub mod daemon;
+mod key_path;
 mod keys;
 pub mod mistakes;
 pub mod own;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::conf_file::ConfFile;
 use crate::daemon::DaemonConfig;
-use crate::mistakes::{Mistake, place};
+use crate::key_path::place;
+use crate::mistakes::Mistake;
 
 /// Where the DaemonSet and the packages put modules and configurations.
 const USUAL_MODULES: &str = "/etc/cnidaria/policies";

@@ -103,8 +103,8 @@ pub enum Role {
 /// Retry interval when inotify watches are exhausted.
 const WATCH_AGAIN: Duration = Duration::from_secs(60);
 
-/// Runs the daemon until SIGTERM or SIGINT. Answers questions about `traces`, if requests are traced. Calls `tidy` in idle periods, to free what bursts leave
-/// behind.
+/// Runs the daemon until SIGTERM, SIGINT or SIGHUP. Answers questions about `traces`, if requests are
+/// traced. Calls `tidy` in idle periods, to free what bursts leave behind.
 ///
 /// # Errors
 /// [`Error`] if the daemon cannot start. Afterwards only a signal stops it.
@@ -117,6 +117,8 @@ pub async fn run(
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
+    // Its default action ends the process and skips all that an ending daemon does.
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
     let conf = multus_conf::Provider::open(config.conf_file.clone())?;
     let provided = conf.as_ref().map(multus_conf::Provider::provided);
     let app = Arc::new(App::build(&config, provided, traces).await?);
@@ -173,6 +175,7 @@ pub async fn run(
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
     }
     removal.abort();
     app.leave_if_uninstalled().await;

@@ -111,31 +111,39 @@ fn finish(mut stream: UnixStream, body: &str) -> (u16, String) {
 
 #[test]
 fn daemon_answers_503_after_sigterm() {
-    on_a_private_node(|node| {
-        let pod = prepare(node, 20_000);
-        let adding = node.call("ADD", &pod).unwrap();
-        let go_on = node.path("go-on");
-        let socket = node.path("multus/multus.sock");
-        let daemon = node.daemon_pid().unwrap().to_string();
-        let adding = thread::spawn(move || adding.make().unwrap());
-        is_under_way(&node.path("calls"));
-        let [ready, posted] = ["GET /readyz", "POST /cni"].map(|line| begin(node, line));
-        until("the request is read", || all_is_read(&socket));
-        let sent = Command::new("/bin/kill").args(["-TERM", &daemon]).status();
-        assert!(sent.unwrap().success());
-        until("the socket is gone", || !socket.exists());
+    on_a_private_node(|node| ends_in_order(node, "-TERM"));
+}
 
-        assert_eq!(finish(ready, "").0, 503);
-        let (status, body) = finish(posted, r#"{"env":{"CNI_COMMAND":"STATUS"}}"#);
-        assert_eq!(status, 503, "{body}");
-        let error: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(error["code"], 11, "{body}");
-        let other = node.add_pod(Pod::new("default", "b")).unwrap();
-        let told = node.call("ADD", &other).unwrap().make().unwrap();
-        assert_eq!(told.json().unwrap()["code"], 11, "{told:#?}");
+/// Its default action ends a process at once.
+#[test]
+fn sighup_ends_the_daemon_as_sigterm_does() {
+    on_a_private_node(|node| ends_in_order(node, "-HUP"));
+}
 
-        std::fs::write(go_on, "").unwrap();
-        let answer = adding.join().unwrap();
-        assert!(answer.succeeded(), "{answer:#?}");
-    });
+fn ends_in_order(node: &mut Node, signal: &str) {
+    let pod = prepare(node, 20_000);
+    let adding = node.call("ADD", &pod).unwrap();
+    let go_on = node.path("go-on");
+    let socket = node.path("multus/multus.sock");
+    let daemon = node.daemon_pid().unwrap().to_string();
+    let adding = thread::spawn(move || adding.make().unwrap());
+    is_under_way(&node.path("calls"));
+    let [ready, posted] = ["GET /readyz", "POST /cni"].map(|line| begin(node, line));
+    until("the request is read", || all_is_read(&socket));
+    let sent = Command::new("/bin/kill").args([signal, &daemon]).status();
+    assert!(sent.unwrap().success());
+    until("the socket is gone", || !socket.exists());
+
+    assert_eq!(finish(ready, "").0, 503);
+    let (status, body) = finish(posted, r#"{"env":{"CNI_COMMAND":"STATUS"}}"#);
+    assert_eq!(status, 503, "{body}");
+    let error: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(error["code"], 11, "{body}");
+    let other = node.add_pod(Pod::new("default", "b")).unwrap();
+    let told = node.call("ADD", &other).unwrap().make().unwrap();
+    assert_eq!(told.json().unwrap()["code"], 11, "{told:#?}");
+
+    std::fs::write(go_on, "").unwrap();
+    let answer = adding.join().unwrap();
+    assert!(answer.succeeded(), "{answer:#?}");
 }

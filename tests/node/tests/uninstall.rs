@@ -244,14 +244,15 @@ fn modules_mounted_read_only_are_removed() {
         let module = node.write("modules/mine.wasm", "another").unwrap();
         let dirs = ["--bin-dir", &at("plugins"), "--policies-dir"];
         let from = ["--shim", &shim, "--modules", &at("shipped")];
-        let install = [&["install"], &dirs[..], &[&at("modules")], &from].concat();
+        let modules = at("modules");
+        let install = [&["install"], &dirs[..], &[&modules], &from].concat();
         assert!(cnidaria(node, &install).status.success());
         assert!(node.path("modules/a.wasm").exists());
 
         let (seen, root) = (at("seen"), at("hostroot"));
         for dir in [seen.clone(), format!("{root}{seen}")] {
             fs::create_dir_all(&dir).unwrap();
-            run("mount", &["--bind", &at("modules"), &dir]).unwrap();
+            run("mount", &["--bind", &modules, &dir]).unwrap();
         }
         run("mount", &["-o", "remount,bind,ro", &seen]).unwrap();
         let uninstall = |config: &serde_json::Value| {
