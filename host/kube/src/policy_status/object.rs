@@ -103,12 +103,18 @@ pub(super) fn status(facts: &Facts<'_>) -> Value {
         ],
     });
     if let Some(trouble) = trouble(&report.policies) {
-        status["trouble"] = json!(trouble);
+        set(&mut status, "trouble", json!(trouble));
     }
     if omitted > 0 {
-        status["omitted"] = json!(omitted);
+        set(&mut status, "omitted", json!(omitted));
     }
     status
+}
+
+fn set(object: &mut Value, member: &str, value: Value) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(member.to_owned(), value);
+    }
 }
 
 impl State {
@@ -194,10 +200,11 @@ fn with_time(mut now: Value, key: &str, members: &[&str], facts: &Facts<'_>, lis
     let former = facts.before.get(list).and_then(Value::as_array);
     let former = former.into_iter().flatten().find(|former| {
         let is_same = |member: &&str| former.get(*member) == now.get(*member);
-        former.get(key) == now.get(key) && members.iter().all(|member| is_same(member))
+        is_same(&key) && members.iter().all(is_same)
     });
     let time = former.and_then(|former| former.get(TIME)?.as_str());
-    now[TIME] = json!(time.unwrap_or(facts.now));
+    let time = json!(time.unwrap_or(facts.now));
+    set(&mut now, TIME, time);
     now
 }
 

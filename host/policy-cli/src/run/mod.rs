@@ -119,7 +119,7 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
         return Err(Error::Unnamed { path, hint });
     }
     objects.extend(pods);
-    let default = args.default_network.as_ref().map(conf).transpose()?;
+    let default = args.default_network.as_deref().map(conf).transpose()?;
     let answers = answers(&args.delegates, &objects)?;
     let request = RuntimeCall::Pod {
         verb: Verb::Add,
@@ -170,7 +170,7 @@ fn unnamed(path: &Path) -> String {
 }
 
 /// The conf of a network in a file.
-fn conf(path: &PathBuf) -> Result<String, Error> {
+fn conf(path: &Path) -> Result<String, Error> {
     let (_, text) = json(path)?;
     // The network has the name of the default network if it has none.
     let mut named: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -198,9 +198,9 @@ fn wrong(path: &Path, text: &str, reason: &str) -> Error {
 }
 
 /// The value and the text of a JSON file.
-fn json(path: &PathBuf) -> Result<(Value, String), Error> {
+fn json(path: &Path) -> Result<(Value, String), Error> {
     let failed = |reason: String| Error::Json {
-        path: path.clone(),
+        path: path.to_owned(),
         reason,
     };
     let read =
@@ -208,7 +208,7 @@ fn json(path: &PathBuf) -> Result<(Value, String), Error> {
     let text = read.map_err(|unreadable| match unreadable {
         text::Unreadable::Io(error) => failed(error.to_string()),
         text::Unreadable::Encoding(wrong) => Error::Syntax {
-            path: path.clone(),
+            path: path.to_owned(),
             line: wrong.line,
             column: wrong.column,
             reason: wrong.reason,
@@ -219,7 +219,7 @@ fn json(path: &PathBuf) -> Result<(Value, String), Error> {
         let message = error.to_string();
         let place = format!(" at line {line} column {column}");
         Error::Syntax {
-            path: path.clone(),
+            path: path.to_owned(),
             line,
             column,
             reason: message.trim_end_matches(&place).to_owned(),

@@ -93,8 +93,10 @@ impl Select for Tireless {
 
 impl ValidateSelections for Tireless {
     fn validate_selections(&self, _: &Request, networks: &Selections) -> Verdict {
-        while self.0 == Task::ReadSelections {
-            black_box((networks.all(), networks.default(), networks.origin(0)));
+        if self.0 == Task::ReadSelections {
+            loop {
+                black_box((networks.all(), networks.default(), networks.origin(0)));
+            }
         }
         Ok(())
     }
@@ -163,9 +165,11 @@ impl BeforeAdd for Tireless {
 
 impl ValidatePlan for Tireless {
     fn validate_plan(&self, _: &Request, plan: &Plan) -> Verdict {
-        while self.0 == Task::ReadPlan {
-            for one in plan.iter() {
-                black_box((one.conf(), one.plugin_types(), one.default_route()));
+        if self.0 == Task::ReadPlan {
+            loop {
+                for one in plan.iter() {
+                    black_box((one.conf(), one.plugin_types(), one.default_route()));
+                }
             }
         }
         Ok(())
@@ -174,8 +178,10 @@ impl ValidatePlan for Tireless {
 
 impl ValidateResult for Tireless {
     fn validate_result(&self, _: &Request, plan: &Plan, outcome: &Outcome) -> Verdict {
-        while self.0 == Task::ReadResult {
-            black_box((outcome.json(), outcome.tags(), plan.status(0)));
+        if self.0 == Task::ReadResult {
+            loop {
+                black_box((outcome.json(), outcome.tags(), plan.status(0)));
+            }
         }
         Ok(())
     }
@@ -183,11 +189,13 @@ impl ValidateResult for Tireless {
 
 impl AddFailed for Tireless {
     fn add_failed(&self, _: &Request, plan: &Plan, _: &Failure) -> Vec<Finding> {
-        while self.0 == Task::ReadFailure {
-            for one in plan.iter() {
-                black_box(one.conf());
+        if self.0 == Task::ReadFailure {
+            loop {
+                for one in plan.iter() {
+                    black_box(one.conf());
+                }
+                black_box(plan.length());
             }
-            black_box(plan.length());
         }
         Vec::new()
     }
