@@ -58,7 +58,10 @@ fn count(scrape: &[String], what: &str, interface: &str, network: &str) -> u64 {
     value.parse().unwrap()
 }
 
-fn counters_move(node: &mut Node) {
+fn counters_move(node: &mut Node, root: Option<&str>) {
+    if let Some(root) = root {
+        node.config["chrootDir"] = json!(root);
+    }
     let pod = start(node);
     let before = scrape();
     const PINGS: u64 = 3;
@@ -88,15 +91,12 @@ fn counters_move(node: &mut Node) {
 
 #[test]
 fn counters_move_with_traffic() {
-    on_a_private_node(counters_move);
+    on_a_private_node(|node| counters_move(node, None));
 }
 
 #[test]
 fn counters_are_read_below_another_root() {
-    on_a_private_node(|node| {
-        node.config["chrootDir"] = json!("/");
-        counters_move(node);
-    });
+    on_a_private_node(|node| counters_move(node, Some("/")));
 }
 
 #[test]
@@ -111,7 +111,8 @@ fn another_namespace_at_the_path_is_not_read() {
             ["cnidaria_pod_interfaces_left_out{reason=\"unreadable\"} 2"]
         );
         ip(&["netns", "add", name]);
-        ip(&["-netns", name, "link", "add", "net1", "type", "dummy"]);
+        let link = ["link", "add", "net1", "type", "veth", "peer", "net2"];
+        ip(&[&["-netns", name], &link[..]].concat());
         assert_eq!(scrape(), gone);
     });
 }

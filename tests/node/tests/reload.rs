@@ -95,7 +95,7 @@ fn config_map_swap_spares_running_requests() {
             "2",
             &[("10-a.json", &denying()), ("20-b.json", &audit)],
         );
-        node.until("the reload", || logged(node, "\"loaded\"") == 3);
+        node.until("the reload", || logged(node, "\"loaded a policy\"") == 3);
         fs::write(&gate, "").unwrap();
         let answer = under_way.join().unwrap().unwrap();
         assert!(answer.succeeded(), "{answer:#?}\n{}", node.log());
@@ -106,7 +106,7 @@ fn config_map_swap_spares_running_requests() {
         let answer = node.make("ADD", &late);
         assert!(answer.stdout.contains("not any more"), "{answer:#?}");
         assert_eq!(
-            logged(node, "\"loaded\""),
+            logged(node, "\"loaded a policy\""),
             3,
             "what did not change is not configured again"
         );

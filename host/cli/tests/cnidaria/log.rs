@@ -34,6 +34,7 @@ fn a_refused_level_is_explained() {
     let node = Node::serving_all([(request, 400, answer.to_owned())]);
     let message = node.run(&["log", "loud"]).failure();
     assert!(message.contains("is none of panic"), "{message}");
-    let message = Node::idle().run(&["log", "debug,debug"]).failure();
-    assert!(message.contains("second level"), "{message}");
+    let refused = Node::idle().run(&["log", "debug,debug"]);
+    assert_eq!(refused.exit, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("second level"), "{refused:?}");
 }

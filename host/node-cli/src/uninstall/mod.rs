@@ -208,7 +208,7 @@ fn remains(left: &Left) -> String {
 }
 
 /// A directory with installed files in which they can be removed. The daemon's container has the
-/// modules mounted read-only, and the node's root directory besides. `None` if there is no way.
+/// modules mounted read-only, and the node's root directory besides. `None` if neither is writable.
 fn writable(dir: &Path, config: &DaemonConfig) -> Option<PathBuf> {
     let is_read_only = rustix::fs::statvfs(dir)
         .is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::RDONLY));
