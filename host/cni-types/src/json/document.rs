@@ -7,6 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::keys::folded;
+use super::places::Places;
 use super::reader::Reader;
 use super::{Error, Pointer, RawObject};
 
@@ -50,6 +52,7 @@ pub struct Document {
     limits: Limits,
     /// Length of the text, so that an edit need not print the whole document to know it.
     bytes: usize,
+    places: Places,
 }
 
 impl Document {
@@ -64,6 +67,7 @@ impl Document {
             root,
             limits,
             bytes,
+            places: Places::default(),
         })
     }
 
@@ -79,7 +83,29 @@ impl Document {
 
     /// The value at `pointer`.
     pub fn get(&self, pointer: &Pointer) -> Option<&Node> {
-        self.root.get(pointer)
+        self.at(pointer.tokens())
+    }
+
+    /// The value at a pointer's tokens. Many edits of one object do not search it each time.
+    pub fn at(&self, tokens: &[String]) -> Option<&Node> {
+        let mut tokens_so_far = tokens.iter().enumerate();
+        tokens_so_far.try_fold(&self.root, |node, (depth, token)| match node {
+            Node::Object(members) => {
+                let path = tokens.get(..depth).unwrap_or_default();
+                let at = self.places.of(path, members, token)?;
+                members.get(at).map(|(_, value)| value)
+            }
+            Node::Array(elements) => elements.get(index(token)?),
+            Node::Scalar(_) => None,
+        })
+    }
+
+    /// The members that Go's decoder takes for `key`, in order, of the object at a pointer's tokens.
+    pub fn spellings(&self, object: &[String], key: &str) -> Vec<&(String, Node)> {
+        match self.at(object) {
+            Some(Node::Object(members)) => self.places.of_folded(object, members, &folded(key)),
+            _ => Vec::new(),
+        }
     }
 
     /// Replaces the value at `pointer`, or adds it: a new member of an existing object, or a new
@@ -108,7 +134,7 @@ impl Document {
         let added = value.text_len();
         let bytes = match self.get(pointer) {
             Some(old) => self.bytes - old.text_len() + added,
-            None => self.bytes + added + self.root.overhead(pointer),
+            None => self.bytes + added + self.overhead(pointer),
         };
         if bytes > self.limits.max_bytes {
             return Err(Error::TooLarge {
@@ -116,7 +142,7 @@ impl Document {
                 limit: self.limits.max_bytes,
             });
         }
-        let old = self.root.set(pointer, value)?;
+        let old = self.put(pointer, value)?;
         self.bytes = bytes;
         Ok(old)
     }
@@ -126,11 +152,93 @@ impl Document {
     /// # Errors
     /// [`Error::NotFound`] when the value does not exist, or when `pointer` is the whole document.
     pub fn remove(&mut self, pointer: &Pointer) -> Result<Node, Error> {
-        let removed = self.root.remove(pointer).ok_or_else(|| Error::NotFound {
+        let removed = self.take(pointer).ok_or_else(|| Error::NotFound {
             pointer: pointer.to_string(),
         })?;
-        self.bytes -= removed.text_len() + self.root.overhead(pointer);
+        self.bytes -= removed.text_len() + self.overhead(pointer);
         Ok(removed)
+    }
+
+    /// Bytes that a new member or element at `pointer` adds besides its value: the key and the
+    /// separating comma.
+    fn overhead(&self, pointer: &Pointer) -> usize {
+        let Some((last, path)) = pointer.tokens().split_last() else {
+            return 0;
+        };
+        match self.at(path) {
+            Some(Node::Object(members)) => {
+                let key = serde_json::to_string(last).map_or(0, |key| key.len());
+                key + 1 + usize::from(!members.is_empty())
+            }
+            Some(Node::Array(elements)) => usize::from(!elements.is_empty()),
+            _ => 0,
+        }
+    }
+
+    fn put(&mut self, pointer: &Pointer, value: Node) -> Result<Option<Node>, Error> {
+        let Self { root, places, .. } = self;
+        let tokens = pointer.tokens();
+        let Some((last, path)) = tokens.split_last() else {
+            places.forget(tokens);
+            return Ok(Some(std::mem::replace(root, value)));
+        };
+        let parent = || pointer.parent().unwrap_or_default().to_string();
+        match at_mut(root, places, path) {
+            None => Err(Error::MissingParent { pointer: parent() }),
+            Some(Node::Scalar(_)) => Err(Error::NotAContainer { pointer: parent() }),
+            Some(Node::Object(members)) => {
+                places.searched(path, members);
+                let at = places.of(path, members, last);
+                if let Some((_, old)) = at.and_then(|at| members.get_mut(at)) {
+                    places.forget(tokens);
+                    return Ok(Some(std::mem::replace(old, value)));
+                }
+                members.push((last.clone(), value));
+                places.added(path, last);
+                Ok(None)
+            }
+            Some(Node::Array(elements)) => {
+                let len = elements.len();
+                let position = if last == "-" { Some(len) } else { index(last) };
+                if position == Some(len) {
+                    elements.push(value);
+                    return Ok(None);
+                }
+                match position.and_then(|at| elements.get_mut(at)) {
+                    Some(old) => {
+                        places.forget(tokens);
+                        Ok(Some(std::mem::replace(old, value)))
+                    }
+                    None => Err(Error::Index {
+                        pointer: parent(),
+                        token: last.clone(),
+                        len,
+                    }),
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, pointer: &Pointer) -> Option<Node> {
+        let Self { root, places, .. } = self;
+        let tokens = pointer.tokens();
+        let (last, path) = tokens.split_last()?;
+        match at_mut(root, places, path)? {
+            Node::Scalar(_) => None,
+            Node::Object(members) => {
+                places.searched(path, members);
+                let at = places.of(path, members, last)?;
+                places.forget(tokens);
+                places.removed(path, last);
+                Some(members.remove(at).1)
+            }
+            Node::Array(elements) => {
+                let at = index(last).filter(|at| *at < elements.len())?;
+                // Later elements get other pointers.
+                places.forget(path);
+                Some(elements.remove(at))
+            }
+        }
     }
 
     /// Length of the document's text in bytes.
@@ -238,22 +346,6 @@ impl Node {
         }
     }
 
-    /// Bytes that a new member or element at `pointer` adds besides its value: the key and the
-    /// separating comma.
-    fn overhead(&self, pointer: &Pointer) -> usize {
-        let Some((last, path)) = pointer.tokens().split_last() else {
-            return 0;
-        };
-        match self.at(path) {
-            Some(Self::Object(members)) => {
-                let key = serde_json::to_string(last).map_or(0, |key| key.len());
-                key + 1 + usize::from(!members.is_empty())
-            }
-            Some(Self::Array(elements)) => usize::from(!elements.is_empty()),
-            _ => 0,
-        }
-    }
-
     /// Length of the value's text in bytes.
     pub fn text_len(&self) -> usize {
         struct Count(usize);
@@ -267,66 +359,6 @@ impl Node {
         // Counting cannot fail.
         let _ = fmt::write(&mut count, format_args!("{self}"));
         count.0
-    }
-
-    fn get_mut(&mut self, tokens: &[String]) -> Option<&mut Node> {
-        tokens.iter().try_fold(self, |node, token| match node {
-            Self::Object(members) => members
-                .iter_mut()
-                .find(|(key, _)| key == token)
-                .map(|(_, value)| value),
-            Self::Array(elements) => elements.get_mut(index(token)?),
-            Self::Scalar(_) => None,
-        })
-    }
-
-    fn set(&mut self, pointer: &Pointer, value: Node) -> Result<Option<Node>, Error> {
-        let Some((last, path)) = pointer.tokens().split_last() else {
-            return Ok(Some(std::mem::replace(self, value)));
-        };
-        let parent = || pointer.parent().unwrap_or_default().to_string();
-        match self.get_mut(path) {
-            None => Err(Error::MissingParent { pointer: parent() }),
-            Some(Self::Scalar(_)) => Err(Error::NotAContainer { pointer: parent() }),
-            Some(Self::Object(members)) => match members.iter_mut().find(|(key, _)| key == last) {
-                Some((_, old)) => Ok(Some(std::mem::replace(old, value))),
-                None => {
-                    members.push((last.clone(), value));
-                    Ok(None)
-                }
-            },
-            Some(Self::Array(elements)) => {
-                let len = elements.len();
-                let position = if last == "-" { Some(len) } else { index(last) };
-                if position == Some(len) {
-                    elements.push(value);
-                    return Ok(None);
-                }
-                match position.and_then(|at| elements.get_mut(at)) {
-                    Some(old) => Ok(Some(std::mem::replace(old, value))),
-                    None => Err(Error::Index {
-                        pointer: parent(),
-                        token: last.clone(),
-                        len,
-                    }),
-                }
-            }
-        }
-    }
-
-    fn remove(&mut self, pointer: &Pointer) -> Option<Node> {
-        let (last, path) = pointer.tokens().split_last()?;
-        match self.get_mut(path)? {
-            Self::Scalar(_) => None,
-            Self::Object(members) => {
-                let at = members.iter().position(|(key, _)| key == last)?;
-                Some(members.remove(at).1)
-            }
-            Self::Array(elements) => {
-                let at = index(last).filter(|at| *at < elements.len())?;
-                Some(elements.remove(at))
-            }
-        }
     }
 }
 
@@ -374,6 +406,19 @@ impl Serialize for Node {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.to_raw().serialize(serializer)
     }
+}
+
+fn at_mut<'n>(root: &'n mut Node, places: &Places, tokens: &[String]) -> Option<&'n mut Node> {
+    let mut tokens_so_far = tokens.iter().enumerate();
+    tokens_so_far.try_fold(root, |node, (depth, token)| match node {
+        Node::Object(members) => {
+            let path = tokens.get(..depth).unwrap_or_default();
+            let at = places.of(path, members, token)?;
+            members.get_mut(at).map(|(_, value)| value)
+        }
+        Node::Array(elements) => elements.get_mut(index(token)?),
+        Node::Scalar(_) => None,
+    })
 }
 
 /// RFC 6901 allows neither leading zeros nor signs.

@@ -51,7 +51,7 @@ pub(crate) enum AttachmentChange {
 }
 
 /// A part of an attachment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
     /// The value at a pointer into the conf.
     Conf(Pointer),
@@ -60,7 +60,7 @@ pub(crate) enum Area {
 }
 
 /// A member of an attachment that is not JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Member {
     IfName,
     Ips,

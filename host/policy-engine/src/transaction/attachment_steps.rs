@@ -9,9 +9,7 @@ use super::attachment::{ARGS, Area, AttachmentChange, AttachmentDraft, Member};
 use super::budget::Extent;
 use super::capability_args::{bandwidth, port_mapping, port_mappings_as_set};
 use super::conf::{self, ConfEdit};
-use super::difference::{
-    Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, folds_to, group,
-};
+use super::difference::{Keys, Kind, Path, Step, Visit, Walk, compare_nodes, folded, group};
 use super::settings::Setting;
 use super::tree::{string, strings, strings_as_set, unless_empty};
 use super::twins::{self, Twin};
@@ -82,6 +80,13 @@ impl Draft for AttachmentDraft {
         }
     }
 
+    fn above(area: &Area) -> Option<Area> {
+        match area {
+            Area::Conf(pointer) => pointer.parent().map(Area::Conf),
+            Area::Args | Area::Member(_) => None,
+        }
+    }
+
     fn parent(&self, area: &Area) -> Option<Area> {
         let Area::Conf(pointer) = area else {
             return None;
@@ -95,7 +100,7 @@ impl Draft for AttachmentDraft {
         let form = Form::Claimed;
         let (member, new) = match change {
             AttachmentChange::Conf(edits) => {
-                let conf = self.attachment.conf.root();
+                let conf = &self.attachment.conf;
                 let visit = &mut chain::claimed(self.is_chained, visit);
                 return edits
                     .iter()
@@ -112,8 +117,9 @@ impl Draft for AttachmentDraft {
                 );
             }
             AttachmentChange::Arg(key, value) => {
-                let args = self.attachment.cni_args.as_ref().map(Document::root);
-                return foresee_member(args, vec![ARGS.into()], key, Some(value), visit);
+                let args = self.attachment.cni_args.as_ref();
+                let known = args.map_or_else(Vec::new, |args| args.spellings(&[], key));
+                return foresee_member(&known, vec![ARGS.into()], key, Some(value), visit);
             }
             AttachmentChange::IfName(name) => (Member::IfName, Some(string(name))),
             AttachmentChange::Ips(ips) => (Member::Ips, ips_node(ips, form)),
@@ -378,16 +384,16 @@ fn port_mappings_node(mappings: &[PortMapping], form: Form) -> Option<Node> {
 }
 
 /// Visits the differences that an edit of the conf would make.
-fn foresee_conf(conf: &Node, edit: &ConfEdit, visit: &mut Visit<'_>) -> ControlFlow<()> {
+fn foresee_conf(conf: &Document, edit: &ConfEdit, visit: &mut Visit<'_>) -> ControlFlow<()> {
     let ConfEdit { pointer, value } = edit;
     let Some((last, tokens)) = pointer.tokens().split_last() else {
-        let new = value.as_ref();
-        return compare_nodes(Keys::Folded, vec![CONF.into()], Some(conf), new, visit);
+        let (old, new) = (Some(conf.root()), value.as_ref());
+        return compare_nodes(Keys::Folded, vec![CONF.into()], old, new, visit);
     };
     let mut path = folded_path(tokens);
-    let parent = conf.at(tokens);
-    let Some(Node::Array(elements)) = parent else {
-        return foresee_member(parent, path, last, value.as_ref(), visit);
+    let Some(Node::Array(elements)) = conf.at(tokens) else {
+        let known = conf.spellings(tokens, last);
+        return foresee_member(&known, path, last, value.as_ref(), visit);
     };
     let index = last.parse().unwrap_or(elements.len());
     if value.is_none() && index + 1 < elements.len() {
@@ -403,9 +409,9 @@ fn foresee_conf(conf: &Node, edit: &ConfEdit, visit: &mut Visit<'_>) -> ControlF
     Walk::new(Keys::Folded, path, visit).values(old.as_slice(), new.as_slice(), false)
 }
 
-/// Visits the differences that setting or removing a member would make.
+/// Visits the differences that setting or removing a member would make; `known` are its spellings.
 fn foresee_member<'a>(
-    parent: Option<&'a Node>,
+    known: &[&'a (String, Node)],
     mut path: Vec<Cow<'a, str>>,
     key: &'a str,
     value: Option<&'a Node>,
@@ -413,14 +419,11 @@ fn foresee_member<'a>(
 ) -> ControlFlow<()> {
     let (mut old, mut new) = (Vec::new(), Vec::new());
     let mut value = value;
-    if let Some(Node::Object(members)) = parent {
-        let folded = folded(key);
-        for (other, known) in members.iter().filter(|(other, _)| folds_to(other, &folded)) {
-            old.push(known);
-            match other == key {
-                true => new.extend(value.take()),
-                false => new.push(known),
-            }
+    for (other, known) in known {
+        old.push(known);
+        match other == key {
+            true => new.extend(value.take()),
+            false => new.push(known),
         }
     }
     new.extend(value);

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use cni_types::json::{Document, Error, Limits, Node, Pointer};
 
-use super::difference::{self, folded};
-use super::plugins::{chained, is_chain, plugins, type_of};
+use super::difference::folded;
+use super::plugins::{chained, is_chain, members_of, plugins, type_of};
 use super::{EditError, protected, spelling, validate};
 use crate::model::grant::{ConfGrant, Grant};
 use crate::model::outside;
@@ -61,7 +61,24 @@ pub(super) fn value(json: &str, limits: Limits) -> Result<Node, EditError> {
 /// The JSON text at a guest's pointer, with keys compared as Go reads them.
 pub(crate) fn get(conf: &Document, pointer: &str) -> Option<String> {
     let pointer = Pointer::parse(pointer).ok()?;
-    Some(difference::at(conf.root(), pointer.tokens())?.to_string())
+    Some(found(conf, pointer.tokens())?.to_string())
+}
+
+/// The value at a path, as Go reads it: of the keys that folding matches, the last one counts.
+fn found<'a>(conf: &'a Document, path: &[String]) -> Option<&'a Node> {
+    let mut way: Vec<String> = Vec::with_capacity(path.len());
+    path.iter().try_fold(conf.root(), |node, token| match node {
+        Node::Object(_) => {
+            let (key, value) = conf.spellings(&way, token).pop()?;
+            way.push(key.clone());
+            Some(value)
+        }
+        Node::Array(_) => {
+            way.push(token.clone());
+            node.at(std::slice::from_ref(token))
+        }
+        Node::Scalar(_) => None,
+    })
 }
 
 /// Replaces or adds a value.
@@ -72,9 +89,8 @@ pub(super) fn set(
     grant: &ConfGrant,
 ) -> Result<ConfEdit, EditError> {
     let pointer = place(conf, pointer).map_err(|error| refused(&error))?;
-    let parent = pointer.parent().and_then(|parent| conf.get(&parent));
-    if let (Some(Node::Object(members)), Some(key)) = (parent, pointer.tokens().last())
-        && let Some(other) = spelling::later(members, key)
+    if let Some((key, object)) = pointer.tokens().split_last()
+        && let Some(other) = spelling::later(conf, object, key)
     {
         return Err(spelling::spelt_twice(key, other));
     }
@@ -105,8 +121,8 @@ pub(super) fn remove(
 /// Sets the MTU of every plugin that has one.
 pub(super) fn set_mtu(conf: &Document, mtu: u32) -> Result<Vec<ConfEdit>, EditError> {
     let mut edits = Vec::new();
-    for (pointer, plugin) in plugins(conf).filter(|(_, plugin)| has_mtu(plugin)) {
-        for key in mtu_keys(plugin) {
+    for (pointer, _) in plugins(conf).filter(|(at, _)| has_mtu(conf, at)) {
+        for key in mtu_keys(conf, &pointer) {
             edits.push(ConfEdit {
                 pointer: pointer.child(key),
                 value: Some(Node::Scalar(mtu.to_string().into())),
@@ -134,7 +150,7 @@ pub(super) fn append(
     plugin: Node,
     grant: &ConfGrant,
 ) -> Result<Appended, EditError> {
-    if is_chain(conf.root()) {
+    if is_chain(conf) {
         let plugin = appended(conf, plugin, grant)?;
         return Ok(Appended::Chain(plugin));
     }
@@ -176,7 +192,7 @@ pub(super) fn is_read(conf: &Document, pointer: &Pointer) -> Result<(), EditErro
     let [key] = pointer.tokens() else {
         return Ok(());
     };
-    if !is_chain(conf.root()) || LIST.contains(&&*folded(key)) || conf.get(pointer).is_some() {
+    if !is_chain(conf) || LIST.contains(&&*folded(key)) || conf.get(pointer).is_some() {
         return Ok(());
     }
     Err(validate::invalid(format!(
@@ -186,11 +202,9 @@ pub(super) fn is_read(conf: &Document, pointer: &Pointer) -> Result<(), EditErro
 
 /// The capabilities that plugins of the chain declare.
 pub(crate) fn capabilities(conf: &Document) -> BTreeSet<String> {
-    let declared = plugins(conf).filter_map(|(_, plugin)| {
-        match difference::at(plugin, &["capabilities".to_owned()]) {
-            Some(Node::Object(members)) => Some(members),
-            _ => None,
-        }
+    let declared = members_of(conf, "capabilities").filter_map(|(_, value)| match value {
+        Node::Object(members) => Some(members),
+        Node::Array(_) | Node::Scalar(_) => None,
     });
     declared
         .flatten()
@@ -306,25 +320,18 @@ fn refused(error: &Error) -> EditError {
     }
 }
 
-fn has_mtu(plugin: &Node) -> bool {
-    let Node::Object(members) = plugin else {
-        return false;
-    };
-    members.iter().any(|(key, _)| *folded(key) == *"mtu")
-        || type_of(plugin).is_some_and(|name| WITH_MTU.contains(&name.as_str()))
+fn has_mtu(conf: &Document, plugin: &Pointer) -> bool {
+    let name = || -> Option<String> { conf.get(&plugin.child("type"))?.get_as().ok() };
+    !conf.spellings(plugin.tokens(), "mtu").is_empty()
+        || name().is_some_and(|name| WITH_MTU.contains(&name.as_str()))
 }
 
 /// The keys from which the plugin could read its MTU. Go uses the last one, so all are set.
-fn mtu_keys(plugin: &Node) -> Vec<String> {
+fn mtu_keys(conf: &Document, plugin: &Pointer) -> Vec<String> {
+    let written = conf.spellings(plugin.tokens(), "mtu").into_iter();
+    let others = written.map(|(key, _)| key.clone());
     let mut keys = vec!["mtu".to_owned()];
-    if let Node::Object(members) = plugin {
-        keys.extend(
-            members
-                .iter()
-                .map(|(key, _)| key.clone())
-                .filter(|key| key != "mtu" && *folded(key) == *"mtu"),
-        );
-    }
+    keys.extend(others.filter(|key| key != "mtu"));
     keys
 }
 

@@ -8,8 +8,8 @@ use cni_types::json::{Document, Node, Pointer, RawObject};
 use super::EditError;
 use super::capability_args::{bandwidth, port_mapping};
 use super::conf::ConfEdit;
-use super::difference::{folded, folds_to};
-use super::plugins::plugins;
+use super::difference::folded;
+use super::plugins::members_of;
 use super::spelling::{later, spelt_twice};
 use super::tree::{object, string, strings, unless_empty};
 use crate::model::request::PolicyAttachment;
@@ -105,9 +105,11 @@ pub(super) fn without_args(conf: &Document, keys: &[&str]) -> Vec<ConfEdit> {
 
 /// Checks that plugins will read a member of the cni-args that is set under this key.
 pub(super) fn is_read(attachment: &PolicyAttachment, key: &str) -> Result<(), EditError> {
-    let places = in_conf(&attachment.conf).map(|(_, args)| args);
-    let edited = members(attachment.cni_args.as_ref().map(Document::root));
-    match places.chain([edited]).find_map(|args| later(args, key)) {
+    let conf = &attachment.conf;
+    let mut places = in_conf(conf);
+    let given = places.find_map(|(place, _)| later(conf, place.tokens(), key));
+    let edited = || later(attachment.cni_args.as_ref()?, &[], key);
+    match given.or_else(edited) {
         None => Ok(()),
         Some(other) => Err(spelt_twice(key, other)),
     }
@@ -115,18 +117,14 @@ pub(super) fn is_read(attachment: &PolicyAttachment, key: &str) -> Result<(), Ed
 
 /// `args.cni` of each plugin, with its pointer, in any spelling.
 fn in_conf(conf: &Document) -> impl Iterator<Item = (Pointer, &[(String, Node)])> {
-    plugins(conf).flat_map(|(place, plugin)| {
-        let args = spelt(place, plugin, "args").into_iter();
-        let cni = args.flat_map(|(place, args)| spelt(place, args, "cni"));
-        cni.map(|(place, cni)| (place, members(Some(cni))))
-            .collect::<Vec<_>>()
-    })
+    let args = members_of(conf, "args");
+    let cni = args.flat_map(|(place, _)| spelt(conf, &place, "cni"));
+    cni.map(|(place, cni)| (place, members(Some(cni))))
 }
 
-/// The members of an object that Go takes for this key.
-fn spelt<'a>(place: Pointer, node: &'a Node, key: &str) -> Vec<(Pointer, &'a Node)> {
-    let all = members(Some(node)).iter();
-    let same = all.filter(|(known, _)| folds_to(known, key));
+/// The members that Go takes for this key, of the object at a place.
+fn spelt<'a>(conf: &'a Document, place: &Pointer, key: &str) -> Vec<(Pointer, &'a Node)> {
+    let same = conf.spellings(place.tokens(), key).into_iter();
     same.map(|(known, value)| (place.child(known.as_str()), value))
         .collect()
 }

@@ -111,8 +111,7 @@ fn executed(
 /// Checks the MTU of every plugin, including nested lists, against the requested addresses.
 fn mtus(Offered { claims, before, .. }: &Offered, after: &PolicyAttachment) -> Option<Fault> {
     let was_single = before.as_ref().is_some_and(|before| {
-        let conf = before.attachment().conf.root();
-        plugins::is_chain(after.conf.root()) && !plugins::is_chain(conf)
+        plugins::is_chain(&after.conf) && !plugins::is_chain(&before.attachment().conf)
     });
     let v6 = after.ips.iter().any(|ip| ip.contains(':'));
     let ips = if v6 {

@@ -5,6 +5,7 @@
 //! it changes. When the policy accepts, its copy becomes the next policy's input, and the
 //! differences in the edited areas become its patch and claims; otherwise the copy is dropped.
 
+mod areas;
 mod attachment;
 mod attachment_steps;
 mod budget;
@@ -37,6 +38,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::model::grant::Grant;
+use areas::Areas;
 use budget::Extent;
 use difference::{Kind, Path, Step, Visit};
 use settings::{Setting, Settings};
@@ -137,7 +139,8 @@ pub(crate) trait Draft: Clone {
     /// One edit, checked but not applied yet.
     type Change;
     /// A part of the value in which edits were made.
-    type Area: Clone;
+    /// Areas within an area follow it directly.
+    type Area: Clone + Ord;
 
     /// The extent of an edit's JSON.
     fn extent(change: &Self::Change) -> Extent;
@@ -147,6 +150,12 @@ pub(crate) trait Draft: Clone {
 
     /// Whether all of `other` lies in `area`.
     fn covers(area: &Self::Area, other: &Self::Area) -> bool;
+
+    /// The smallest area that contains this one, if areas can contain others.
+    fn above(area: &Self::Area) -> Option<Self::Area> {
+        let _ = area;
+        None
+    }
 
     /// An area that contains this one and can stand for many like it, if any.
     fn parent(&self, area: &Self::Area) -> Option<Self::Area> {
@@ -201,7 +210,7 @@ pub(crate) struct Transaction<D: Draft> {
     /// The policy's remaining edit budget for the whole request, if limited.
     request: Option<Arc<RequestBudget>>,
     /// The edited areas.
-    areas: Vec<D::Area>,
+    areas: Areas<D::Area>,
     settings: Settings,
     conflict: Option<EditError>,
 }
@@ -246,7 +255,7 @@ impl<D: Draft> Working<D> {
             grown: Claims::default(),
             budget,
             request: None,
-            areas: Vec::new(),
+            areas: Areas::default(),
             settings: Settings::default(),
             conflict: None,
         }
@@ -260,6 +269,7 @@ impl<D: Draft> Working<D> {
             settings,
             ..
         } = transaction;
+        let areas = areas.into_list();
         let mut patch = EditPatch::default();
         if !areas.is_empty() {
             self.current.show(&draft, &areas, &mut |step| {
@@ -376,7 +386,7 @@ impl<D: Draft> Transaction<D> {
         let (areas, settings) = (self.draft.areas(&change), self.draft.settings(&change));
         Arc::make_mut(&mut self.draft).apply(change)?;
         for area in areas {
-            self.touch(area);
+            self.areas.touch(&*self.draft, area);
         }
         for setting in settings {
             self.settings.add(setting);
@@ -414,23 +424,5 @@ impl<D: Draft> Transaction<D> {
             }
         });
         found
-    }
-
-    fn touch(&mut self, area: D::Area) {
-        if self.areas.iter().any(|known| D::covers(known, &area)) {
-            return;
-        }
-        self.areas.retain(|known| !D::covers(&area, known));
-        let parent = self.draft.parent(&area);
-        self.areas.push(area);
-        let Some(parent) = parent else {
-            return;
-        };
-        // One comparison of an object costs less than one for each of many members.
-        let within = |known: &&D::Area| D::covers(&parent, known);
-        if self.areas.iter().filter(within).count() > MAX_SIBLINGS {
-            self.areas.retain(|known| !D::covers(&parent, known));
-            self.areas.push(parent);
-        }
     }
 }

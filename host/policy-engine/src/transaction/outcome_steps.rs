@@ -14,7 +14,7 @@ use super::tree::{object, parsed, set, string, strings_as_set};
 use super::{Draft, EditError};
 
 /// A part of an outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Area {
     Interfaces,
     Ips,

@@ -2,11 +2,14 @@
 
 use cni_types::json::{Document, Node, Pointer};
 
-use super::difference::folded;
+use super::difference::{folded, folds_to};
 use super::{EditError, validate};
 
+/// A plugin of fewer members is searched.
+const FEW: usize = 32;
+
 /// Whether a conf is a list of plugins.
-pub(super) fn is_chain(conf: &Node) -> bool {
+pub(super) fn is_chain(conf: &Document) -> bool {
     let plugins = conf.get(&Pointer::root().child("plugins"));
     matches!(plugins, Some(Node::Array(_)))
 }
@@ -43,6 +46,37 @@ pub(super) fn plugins(conf: &Document) -> impl Iterator<Item = (Pointer, &Node)>
         .enumerate()
         .map(move |(index, plugin)| (list.child(index.to_string()), plugin))
         .chain(single)
+}
+
+/// The members of each plugin that Go takes for `key`, with their pointers. Plugins without one cost
+/// little.
+pub(super) fn members_of<'a>(
+    conf: &'a Document,
+    key: &str,
+) -> impl Iterator<Item = (Pointer, &'a Node)> {
+    let list = Pointer::root().child("plugins");
+    let key = folded(key).into_owned();
+    let has = |plugin: &Node| match plugin {
+        Node::Object(members) if members.len() < FEW => {
+            members.iter().any(|(known, _)| folds_to(known, &key))
+        }
+        Node::Object(_) => true,
+        Node::Array(_) | Node::Scalar(_) => false,
+    };
+    let places: Vec<Pointer> = match conf.get(&list) {
+        Some(Node::Array(chain)) => {
+            let having = chain.iter().enumerate().filter(|(_, plugin)| has(plugin));
+            having
+                .map(|(index, _)| list.child(index.to_string()))
+                .collect()
+        }
+        _ => vec![Pointer::root()],
+    };
+    places.into_iter().flat_map(move |place| {
+        let same = conf.spellings(place.tokens(), &key).into_iter();
+        let at = |(known, value): &'a (String, Node)| (place.child(known.as_str()), value);
+        same.map(at).collect::<Vec<_>>()
+    })
 }
 
 /// The `type` of each plugin, in order.

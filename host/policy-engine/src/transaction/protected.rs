@@ -18,7 +18,7 @@ pub(crate) fn check(old: &Document, new: &Document, grant: &ConfGrant) -> Result
     if !matches!(new.root(), Node::Object(_)) {
         return Err(validate::invalid("a conf is not a JSON object"));
     }
-    let chain = is_chain(new.root()) && !is_chain(old.root());
+    let chain = is_chain(new) && !is_chain(old);
     let chain = chain.then(|| chained(old.root()).ok()).flatten();
     // A single plugin at the head of a chain is executed as before.
     let before = chain.as_ref().unwrap_or(old.root());
@@ -53,7 +53,7 @@ pub(super) fn check_edit(
     let mut place = Place::CONF;
     let mut through = None;
     let mut node = Some(conf.root());
-    for token in path {
+    for (depth, token) in path.iter().enumerate() {
         if let Some(Node::Object(_)) = node {
             let key = folded(token);
             through = through.or_else(|| place.rule(&key));
@@ -61,7 +61,7 @@ pub(super) fn check_edit(
         } else {
             place = place.element(token.parse().unwrap_or(usize::MAX));
         }
-        node = node.and_then(|node| node.at(std::slice::from_ref(token)));
+        node = path.get(..=depth).and_then(|path| conf.at(path));
     }
     if let Some(rule) = through.filter(|_| old != new) {
         permit(rule, grant, || short(&pointer.to_string()))?;

@@ -1,6 +1,7 @@
 //! What policies own of a selection, carried on to the attachment that it becomes.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cni_types::json::Node;
@@ -9,6 +10,9 @@ use super::difference::{Kind, Step, at, folded};
 use super::selections::{claimed, token};
 use super::{Claims, twins};
 use crate::model::request::{PolicyAttachment, Selection};
+
+/// Key of a selection's cni-args in claims.
+const ARGS: &str = "cni-args";
 
 /// The claims on the chosen selections.
 #[derive(Debug, Default)]
@@ -59,6 +63,7 @@ impl SelectionClaims {
 impl Part {
     fn claims(&self, if_name: &str) -> Claims {
         let node = claimed(&self.selection);
+        let args = args(&node);
         let mut carried = Claims::default();
         let place = [token(self.id)];
         self.claims.below(&place, &mut |path, owner, removed| {
@@ -70,7 +75,13 @@ impl Part {
                 }),
                 path if removed => carry(path, None),
                 path => {
-                    if let Some(value) = at(&node, path) {
+                    let value = match path {
+                        [member, key, rest @ ..] if *member == ARGS => {
+                            args.get(*key).and_then(|value| at(value, rest))
+                        }
+                        path => at(&node, path),
+                    };
+                    if let Some(value) = value {
                         carry(path, Some(value));
                     }
                 }
@@ -78,6 +89,12 @@ impl Part {
         });
         carried
     }
+}
+
+/// The selection's cni-args by folded key, of which many may have claims.
+fn args(node: &Node) -> HashMap<Cow<'_, str>, &Node> {
+    let args = at(node, &[ARGS]).into_iter().flat_map(members);
+    args.map(|(key, value)| (folded(key), value)).collect()
 }
 
 fn members(node: &Node) -> impl Iterator<Item = (&str, &Node)> {
@@ -98,7 +115,7 @@ fn carry(
     let Some((member, rest)) = path.split_first() else {
         return;
     };
-    if let (&"cni-args", [], Some(value)) = (member, rest, value) {
+    if let (&ARGS, [], Some(value)) = (member, rest, value) {
         // The attachment's conf already has them: each is a claim, as none can be added beside it.
         for (key, value) in members(value) {
             carry(
@@ -117,7 +134,7 @@ fn carry(
         "infiniband-guid" => &["runtimeConfig", "infinibandGUID"],
         "bandwidth" => &["runtimeConfig", "bandwidth"],
         "portmappings" => &["runtimeConfig", "portMappings"],
-        "cni-args" => &["cniArgs"],
+        ARGS => &["cniArgs"],
         // Cannot be edited; keeps others from skipping what the policy named.
         "network" => &["network"],
         // An attachment has no others.

@@ -1,17 +1,16 @@
 //! Keys that Go takes for the same: of an object, plugins read the last one.
 
-use cni_types::json::Node;
+use cni_types::json::Document;
 
-use super::difference::{folded, folds_to};
 use super::{EditError, validate};
 
-/// The last other spelling of a key behind it, which Go reads instead.
-pub(super) fn later<'a>(members: &'a [(String, Node)], key: &str) -> Option<&'a str> {
-    let at = members.iter().position(|(known, _)| known == key)?;
-    let folded = folded(key);
-    let mut behind = members.iter().skip(at + 1).rev();
-    let other = behind.find(|(known, _)| known != key && folds_to(known, &folded));
-    other.map(|(known, _)| known.as_str())
+/// The last other spelling of a key behind it, which Go reads instead, of the object at a pointer's
+/// tokens.
+pub(super) fn later<'a>(conf: &'a Document, object: &[String], key: &str) -> Option<&'a str> {
+    let same = conf.spellings(object, key);
+    let at = same.iter().position(|(known, _)| known == key)?;
+    let behind = same.get(at + 1..).unwrap_or_default();
+    behind.last().map(|(known, _)| known.as_str())
 }
 
 /// The refusal of an edit that plugins would not see.

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use files::Links;
 use rustix::fs::{Mode, OFlags};
@@ -41,7 +42,10 @@ fn unnamed(dir: &Path) -> io::Result<File> {
         Ok(file) => Ok(File::from(file)),
         // Some file systems cannot make such files, overlayfs before Linux 6.3 among them.
         Err(_) => {
-            let path = dir.join(format!(".{}.new", std::process::id()));
+            // Modules are loaded side by side.
+            static NUMBER: AtomicU64 = AtomicU64::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = dir.join(format!(".{}-{number}.new", std::process::id()));
             let _ = std::fs::remove_file(&path);
             let file = OpenOptions::new()
                 .read(true)

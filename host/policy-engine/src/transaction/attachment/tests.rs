@@ -1,4 +1,5 @@
-use super::super::{Budget, Draft, Working};
+use super::super::areas::Areas;
+use super::super::{Budget, Draft, MAX_SIBLINGS, Working};
 use super::*;
 use cni_types::json::{Document, Limits};
 
@@ -168,4 +169,60 @@ fn the_budget_ends_number_and_bytes_of_edits() {
         .edit(1, |draft| draft.set_mtu(1402))
         .unwrap_err();
     assert!(matches!(error, EditError::TooLarge(_)), "{error}");
+}
+
+/// The areas of edits as a list in which each is compared with all others.
+fn listed(draft: &AttachmentDraft, edited: &[Area]) -> Vec<Area> {
+    let mut areas: Vec<Area> = Vec::new();
+    let replace = |areas: &mut Vec<Area>, area: Area| {
+        areas.retain(|known| !AttachmentDraft::covers(&area, known));
+        areas.push(area);
+    };
+    for area in edited {
+        if areas
+            .iter()
+            .any(|known| AttachmentDraft::covers(known, area))
+        {
+            continue;
+        }
+        replace(&mut areas, area.clone());
+        let Some(parent) = draft.parent(area) else {
+            continue;
+        };
+        let within = areas
+            .iter()
+            .filter(|known| AttachmentDraft::covers(&parent, known));
+        if within.count() > MAX_SIBLINGS {
+            replace(&mut areas, parent);
+        }
+    }
+    areas
+}
+
+#[test]
+fn areas_are_those_of_a_comparison_with_all() {
+    let conf = r#"{"plugins":[{"type":"x","ipam":{},"args":{"cni":{}}},{"sysctl":{}}]}"#;
+    let draft = AttachmentDraft::new(attachment(conf), Arc::default());
+    let mut edited = vec![Area::Args, Area::Member(Member::Mac), Area::Args];
+    // Every order of a few places, and many members of one.
+    for number in 0..400_usize {
+        let place = match (number * 7919) % 11 {
+            0 => "/plugins/0".to_owned(),
+            1 => "/plugins/0/ipam".to_owned(),
+            2 => "/plugins".to_owned(),
+            3 | 4 => format!("/plugins/1/sysctl/a{}", number % 29),
+            5 => format!("/plugins/0/args/cni/{}/x", number % 23),
+            6 => format!("/{}", number % 19),
+            _ => format!("/plugins/{}/y{}", number % 2, number % 17),
+        };
+        edited.push(Area::Conf(Pointer::parse(&place).unwrap()));
+        for from in [0, number] {
+            let edited = edited.get(from..).unwrap();
+            let mut areas = Areas::default();
+            edited
+                .iter()
+                .for_each(|area| areas.touch(&draft, area.clone()));
+            assert_eq!(areas.into_list(), listed(&draft, edited), "{edited:?}");
+        }
+    }
 }

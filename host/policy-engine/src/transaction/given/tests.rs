@@ -143,3 +143,28 @@ fn numbers_that_nothing_can_read_are_refused() {
     draft.conf_set("/x", "12345678901234567890", &free).unwrap();
     draft.conf_set("/x", r#""1e999999""#, &free).unwrap();
 }
+
+#[test]
+fn many_plugins_have_few_members_to_look_at() {
+    let plugins = |first: &str| {
+        let others = r#"{"type":"x"}"#;
+        let conf = format!(r#"{{"plugins":[{first},{others},{others}]}}"#);
+        draft(&conf)
+    };
+    let members: Vec<String> = (0..50).map(|number| format!(r#""m{number}":1"#)).collect();
+    let members = members.join(",");
+    for key in ["capabilities", "Capabilities"] {
+        for more in ["", &*format!("{members},")] {
+            let draft = plugins(&format!(r#"{{{more}"{key}":{{"ips":true}},"type":"x"}}"#));
+            assert!(draft.takes("ips").is_ok(), "{key}");
+            assert!(draft.takes("mac").is_err(), "{key}");
+        }
+    }
+    for key in ["args", "ARGS"] {
+        let draft = plugins(&format!(
+            r#"{{{members},"{key}":{{"cni":{{"x":1,"X":2}}}}}}"#
+        ));
+        assert!(draft.set_cni_arg("x", "3").is_err());
+        assert!(draft.set_cni_arg("X", "3").is_ok());
+    }
+}
