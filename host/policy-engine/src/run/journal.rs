@@ -1,4 +1,4 @@
-//! Logs each edit, denial, failure and finding with its policy, hook and pod.
+//! Logs each edit, denial, failure and finding with its policy, hook, pod and network.
 
 use tracing::field::display;
 
@@ -31,7 +31,13 @@ pub(crate) fn edit(facts: &RequestFacts, network: Option<&str>, edit: &AppliedEd
 }
 
 /// Logs a denial that fails the request or, in audit mode, would have.
-pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: Mode) {
+pub(crate) fn denial(
+    facts: &RequestFacts,
+    network: Option<&str>,
+    digest: &str,
+    denied: &Denied,
+    mode: Mode,
+) {
     let Denied {
         policy,
         hook,
@@ -49,7 +55,8 @@ pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: 
     tracing::warn!(
         target: "cnidaria::policy",
         policy, digest, %hook, pod = facts.pod.as_ref().map(display),
-        container_id = facts.container_id, mode = mode.as_str(), code, %cause, reason = message, details,
+        container_id = facts.container_id, network, mode = mode.as_str(), code, %cause,
+        reason = message, details,
         "{what}",
     );
 }
@@ -58,7 +65,7 @@ pub(crate) fn denial(facts: &RequestFacts, digest: &str, denied: &Denied, mode: 
 pub(crate) fn failure(
     facts: &RequestFacts,
     policy: &Policy,
-    hook: Hook,
+    (hook, network): (Hook, Option<&str>),
     failure: &Failure,
     open: bool,
 ) {
@@ -66,14 +73,14 @@ pub(crate) fn failure(
     tracing::error!(
         target: "cnidaria::policy",
         policy = &*policy.name, digest = policy.digest(), %hook,
-        pod = facts.pod.as_ref().map(display), container_id = facts.container_id, %cause, reason,
+        pod = facts.pod.as_ref().map(display), container_id = facts.container_id, network, %cause, reason,
         failure_policy = if open { "open" } else { "closed" },
         "the policy failed",
     );
 }
 
 /// Logs a finding.
-pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
+pub(crate) fn finding(facts: &RequestFacts, network: Option<&str>, finding: &Finding) {
     let Finding {
         policy,
         hook,
@@ -83,13 +90,18 @@ pub(crate) fn finding(facts: &RequestFacts, finding: &Finding) {
         fields,
     } = finding;
     let pod = facts.pod.as_ref().map(display);
+    let container_id = &facts.container_id;
     let fields = (!fields.is_empty()).then(|| tracing::field::debug(fields));
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                target: "cnidaria::policy",
+                policy, %hook, pod, container_id, network, code, text = message, fields, "finding",
+            )
+        };
+    }
     match severity {
-        Severity::Info => {
-            tracing::info!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, fields, "finding");
-        }
-        Severity::Warning => {
-            tracing::warn!(target: "cnidaria::policy", policy, %hook, pod, code, text = message, fields, "finding");
-        }
+        Severity::Info => log!(info),
+        Severity::Warning => log!(warn),
     }
 }

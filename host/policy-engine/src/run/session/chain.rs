@@ -53,7 +53,7 @@ impl Session {
                 let of = of.unwrap_or_default();
                 let message = format!("conflicts with another policy{of}: {conflict}");
                 let denied = policy.deny(hook, Cause::Conflict, message);
-                match self.deny(policy, denied, report) {
+                match self.deny(policy, network, denied, report) {
                     Some(denied) => return Err(denied),
                     None => continue,
                 }

@@ -90,6 +90,6 @@ impl Session {
         let names: Vec<String> = owners.iter().map(|owner| format!("{owner:?}")).collect();
         let message = format!("{reason}, edited by {}", names.join(" and "));
         let denied = policy.deny(hook, Cause::Conflict, message);
-        self.deny(policy, denied, report).map_or(Ok(()), Err)
+        self.deny(policy, None, denied, report).map_or(Ok(()), Err)
     }
 }

@@ -31,19 +31,23 @@ const TRACE_TARGET: &str = "cnidaria::trace";
 /// A call's answer, its stage and its findings.
 type Called = Result<(Answer, Stage, Vec<Finding>), Failure>;
 
-/// A policy and its index among the session's instances.
+/// A policy, its index among the session's instances, and the network that the hook works on, if it
+/// works on one.
 pub(super) struct Turn {
     pub(super) index: usize,
     pub(super) policy: Arc<Policy>,
+    network: Option<Arc<str>>,
 }
 
 impl Session {
     /// The policies that have the hook and see the request, in order.
     pub(super) fn turns(&self, hook: Hook, network: Option<&str>) -> Vec<Turn> {
+        let name = network.map(Arc::from);
         self.asked(hook, network)
             .map(|(index, policy)| Turn {
                 index,
                 policy: Arc::clone(policy),
+                network: name.clone(),
             })
             .collect()
     }
@@ -105,7 +109,7 @@ impl Session {
                         None => format!("not loaded: {reason}"),
                     },
                 };
-                self.fail(policy, hook, &failure, report)?;
+                self.fail(policy, (hook, network), &failure, report)?;
             }
         }
         Ok(())
@@ -120,7 +124,7 @@ impl Session {
         stage: Stage,
         report: &mut Report,
     ) -> Result<Option<Stage>, Denied> {
-        let policy = &turn.policy;
+        let (policy, network) = (&turn.policy, turn.network.as_deref());
         self.tape
             .begin(|| TurnNotes::new(&policy.name, policy.shared_digest(), Value::of(&stage)));
         let start = Instant::now();
@@ -151,7 +155,7 @@ impl Session {
                 if failure.cause == Cause::Timeout {
                     self.exhausted.insert(turn.index);
                 }
-                self.fail(policy, hook, &failure, report)?;
+                self.fail(policy, (hook, network), &failure, report)?;
                 if failure.cause == Cause::Timeout && budget != Some(TimeBudget::Call) {
                     // Later hooks would fail the same way.
                     self.given_up.insert(turn.index);
@@ -163,7 +167,7 @@ impl Session {
         self.allowances.cut(turn.index, &mut findings, count(limit));
         for finding in &findings {
             if !self.is_rehearsal() {
-                journal::finding(&self.facts, finding);
+                journal::finding(&self.facts, network, finding);
             }
             if let Some(witness) = &self.generation.services().witness {
                 witness.found(finding);
@@ -185,14 +189,14 @@ impl Session {
                 message: denied.message.clone(),
             };
         });
-        match self.deny(policy, denied, report) {
+        match self.deny(policy, network, denied, report) {
             Some(denied) => Err(denied),
             None => Ok(None),
         }
     }
 
     /// The time and budget for the policy's next call.
-    fn allowance(&self, Turn { index, policy }: &Turn) -> Result<Allowance, Failure> {
+    fn allowance(&self, Turn { index, policy, .. }: &Turn) -> Result<Allowance, Failure> {
         let limits = policy.spec.as_ref().map(|spec| spec.limits);
         let chain = self.generation.chain();
         let name = |index| chain.get(index).map(|policy: &Arc<Policy>| &*policy.name);
@@ -208,7 +212,7 @@ impl Session {
         stage: Stage,
         mut allowance: Allowance,
     ) -> Called {
-        let Turn { index, policy } = turn;
+        let Turn { index, policy, .. } = turn;
         // Taken out, so that a failed instance is not used again.
         let mut instance = match self.instances.take(*index) {
             Some(instance) => instance,
@@ -363,6 +367,7 @@ impl Session {
     pub(super) fn deny(
         &self,
         policy: &Policy,
+        network: Option<&str>,
         mut denied: Denied,
         report: &mut Report,
     ) -> Option<Denied> {
@@ -374,7 +379,8 @@ impl Session {
         if !self.is_rehearsal() {
             policy.denied();
             if say != Say::No {
-                journal::denial(&self.facts, policy.digest(), &denied, policy.mode());
+                let digest = policy.digest();
+                journal::denial(&self.facts, network, digest, &denied, policy.mode());
             }
         }
         self.witness_denial(&denied, policy.mode());
@@ -422,7 +428,7 @@ impl Session {
     fn fail(
         &self,
         policy: &Policy,
-        hook: Hook,
+        (hook, network): (Hook, Option<&str>),
         failure: &Failure,
         report: &mut Report,
     ) -> Result<(), Denied> {
@@ -437,7 +443,7 @@ impl Session {
         if !self.is_rehearsal() {
             policy.failed(hook, failure);
             if say != Say::No {
-                journal::failure(&self.facts, policy, hook, failure, open);
+                journal::failure(&self.facts, policy, (hook, network), failure, open);
             }
         }
         if !open {
