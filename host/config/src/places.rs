@@ -11,6 +11,18 @@ use crate::mistakes::Mistake;
 const USUAL_MODULES: &str = "/etc/cnidaria/policies";
 const USUAL_CONFIGS: &str = "/etc/cnidaria/policy-configs";
 
+/// What keeps a directory from being created: the path itself or one above it, if that is not a
+/// directory.
+pub fn in_the_way(dir: &Path) -> Option<&Path> {
+    let existing = dir.ancestors().find_map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((path, found))
+    });
+    existing
+        .filter(|(_, found)| !found.is_dir())
+        .map(|(path, _)| path)
+}
+
 /// What is not there. `text` is the file's, for the lines.
 pub fn find(text: &[u8], config: &DaemonConfig) -> Vec<Mistake> {
     let text = String::from_utf8_lossy(text);
@@ -49,6 +61,18 @@ pub fn find(text: &[u8], config: &DaemonConfig) -> Vec<Mistake> {
     if let ConfFile::Generated(generated) = &config.conf_file {
         require(&["multusAutoconfigDir"], &generated.primary_dir, "");
         require(&["cniConfigDir"], &generated.target_dir, "");
+    }
+    if let Some(path) = in_the_way(&config.cni_dir) {
+        let key = "cniDir".to_owned();
+        let (line, column) = place(&text, std::slice::from_ref(&key));
+        let (dir, path) = (config.cni_dir.display(), path.display());
+        found.push(Mistake {
+            line,
+            column,
+            key,
+            problem: format!("{dir} cannot hold the ledger, because {path} is not a directory"),
+            is_error: true,
+        });
     }
     found.extend(files(&text, config));
     found.extend(relative(&text, config));
@@ -191,6 +215,32 @@ mod tests {
         ));
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("warning: multusMasterCNI: "), "{found:?}");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_cni_dir_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, dir.path().join("link")).unwrap();
+        for (name, named) in [
+            ("file", Some("file")),
+            ("file/below/it", Some("file")),
+            ("link", Some("link")),
+            ("missing/below", None),
+            ("", None),
+        ] {
+            let at = dir.path().join(name);
+            let found = problems(&format!("{{\n\"cniDir\":\"{}\"}}", at.display()));
+            let expected = named.map(|named| {
+                format!(
+                    "2:1: error: cniDir: {} cannot hold the ledger, because {} is not a directory",
+                    at.display(),
+                    dir.path().join(named).display()
+                )
+            });
+            assert_eq!(found, expected.into_iter().collect::<Vec<_>>(), "{name}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod collecting;
 mod handler;
 mod leaving;
 mod ledgers;
+mod listening;
 mod policies;
 mod policy_status;
 mod removal;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use libcni::Root;
 use policy_engine::{Observer, PolicyHost};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::delegates::{Executor, Load};
@@ -43,6 +44,8 @@ use cnidaria_core::supervision;
 use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
 use config::own::OwnConfig;
+use config::places;
+use listening::{Listening, Tenures};
 use policy_status::Noticing;
 use removal::Removal;
 use surroundings::{cgroup, cgroup_dir, helper, plugin_path};
@@ -61,6 +64,14 @@ pub enum Error {
     /// The runtime's conf cannot be provided.
     #[error(transparent)]
     Conf(#[from] multus_conf::Error),
+    /// `cniDir` cannot be a directory.
+    #[error("cniDir: {dir} cannot hold the ledger, because {found} is not a directory")]
+    CniDir {
+        /// `cniDir`.
+        dir: PathBuf,
+        /// `cniDir` itself or a directory above it.
+        found: PathBuf,
+    },
     /// The delegates' root directory cannot be opened.
     #[error("chrootDir: {dir} cannot be the root of delegates")]
     Root {
@@ -114,6 +125,12 @@ pub async fn run(
     traces: Option<Traces>,
     tidy: fn(),
 ) -> Result<(), Error> {
+    if let Some(found) = places::in_the_way(&config.cni_dir) {
+        return Err(Error::CniDir {
+            dir: config.cni_dir.clone(),
+            found: found.to_owned(),
+        });
+    }
     let (stop, stopping) = watch::channel(false);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
@@ -134,8 +151,18 @@ pub async fn run(
     let tenure = settle(&app, tenure, patience).await;
     tracing::info!(socket_dir = %config.socket_dir.display(), "serving requests");
     let handler: Arc<dyn Handler> = Arc::clone(&app) as Arc<dyn Handler>;
+    let (replace, replacements) = mpsc::channel(1);
+    let tenures = Arc::new(Tenures::of(tenure));
+    let listening = Listening {
+        dir: config.socket_dir.clone(),
+        socket,
+        tenures: Arc::clone(&tenures),
+        replace,
+    };
+    let listening = supervision::spawn("socket", listening, |one| Box::pin(one.keep()));
     let serving = Serving {
         listener: Some(listener),
+        replacements,
         handler,
         connection_limit: config.connection_limit,
         stop: stopping,
@@ -190,7 +217,9 @@ pub async fn run(
     }
     app.pipeline.drain();
     // New connections are refused; open ones get their answers.
-    drop(socket);
+    listening.abort();
+    // The task's end removes the socket.
+    let _ = listening.await;
     stop.send_replace(true);
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server task panicked");
@@ -198,7 +227,7 @@ pub async fn run(
     if let Some(recorder) = app.policies.recorder() {
         recorder.flush();
     }
-    drop(tenure);
+    drop(tenures);
     Ok(())
 }
 

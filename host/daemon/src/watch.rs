@@ -37,6 +37,7 @@ impl Watch {
                     | WatchMask::MOVED_TO
                     | WatchMask::MOVED_FROM
                     | WatchMask::DELETE
+                    | WatchMask::MOVE_SELF
                     | WatchMask::ONLYDIR,
             )?;
         }

@@ -213,11 +213,55 @@ async fn a_del_at_a_wrong_path_enters_that_of_the_add() {
     let mut request = kubelet.request("DEL", "a");
     let of_add = request
         .env
-        .insert("CNI_NETNS".into(), "/run/netns/apart".into());
-    node.world.apart("/run/netns/apart");
+        .insert("CNI_NETNS".into(), "/run/netns/wrong".into());
+    node.world.fail("nothing at /run/netns/wrong");
     daemon.handle(&request.to_json()).await.unwrap();
     assert_eq!(*node.world.entered.lock().unwrap(), of_add);
     assert!(!node.path("l/cid-a").exists());
+}
+
+#[tokio::test]
+async fn a_del_from_another_namespace_spares_a_pod() {
+    let node = Node::new();
+    let kubelet = node.runtime(USUAL, "l");
+    let daemon = node.daemon().await;
+    kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    // A recorded DEL needs an existing path.
+    let path = node.path("apart").display().to_string();
+    std::fs::write(&path, "").unwrap();
+    node.world.apart(&path);
+    let apart = |command: &str| {
+        let mut request = kubelet.request(command, "a");
+        request.env.insert("CNI_NETNS".into(), path.clone());
+        request
+    };
+    // Another sandbox with the same id: its ADD is refused, and the runtime deletes it.
+    daemon.handle(&apart("ADD").to_json()).await.unwrap_err();
+    node.log();
+    daemon.handle(&apart("DEL").to_json()).await.unwrap();
+    let record = Record::of(apart("DEL")).to_json();
+    std::fs::create_dir_all(node.path("l/.deferred")).unwrap();
+    std::fs::write(node.path("l/.deferred/cid-a"), record).unwrap();
+    daemon.finish_deferred(&node.path("l"), false).await;
+    assert!(deletions(&node.log()).is_empty());
+    assert!(!node.path("l/.deferred/cid-a").exists());
+    kubelet.call(&daemon, "CHECK", "a").await.unwrap();
+
+    for netns in [Some("/run/netns/a"), Some(""), None] {
+        let mut request = kubelet.request("DEL", "a");
+        request.env.remove("CNI_NETNS");
+        let path = netns.map(|path| ("CNI_NETNS".to_owned(), path.to_owned()));
+        request.env.extend(path);
+        daemon.handle(&request.to_json()).await.unwrap();
+        assert_eq!(deletions(&node.log()), ["del one", "del default"]);
+        assert!(!node.path("l/cid-a").exists(), "{netns:?}");
+        kubelet.call(&daemon, "ADD", "a").await.unwrap();
+    }
+    // Once the pod's own namespace is gone, the DEL is as good as any.
+    node.world.fail("nothing at /run/netns/a");
+    node.log();
+    daemon.handle(&apart("DEL").to_json()).await.unwrap();
+    assert_eq!(deletions(&node.log()), ["del one", "del default"]);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use daemon::server::{self, Handler, Serving};
 use hyper::StatusCode;
 use shim_api::{endpoint, exchange, http, response};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// A handler whose changing requests panic.
 struct Faulty;
@@ -86,6 +86,7 @@ async fn a_request_that_panics_gets_a_cni_error() {
     let patience = Duration::from_secs(1);
     let mut serving = Serving {
         listener: Some(listener),
+        replacements: mpsc::channel(1).1,
         handler: Arc::new(Faulty),
         connection_limit: None,
         stop: stopping,

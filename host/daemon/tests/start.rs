@@ -192,6 +192,86 @@ fn the_socket_serves_while_a_module_compiles() {
 }
 
 #[test]
+fn a_file_in_the_place_of_cni_dir_is_refused() {
+    let rig = Rig::new();
+    std::fs::write(rig.path("ledger"), "").unwrap();
+    let (code, stderr) = output(rig.command(r#","cniVersion":"1.1.0""#));
+    assert_eq!(code, 3, "{stderr}");
+    let expected = format!("cniDir: {} cannot hold", rig.path("ledger").display());
+    assert!(stderr.contains(&expected), "{stderr}");
+    assert!(!rig.path("run").exists());
+}
+
+/// A daemon that serves, and its log.
+fn logged(rig: &Rig) -> (Running, PathBuf) {
+    let log = rig.path("log");
+    let mut command = rig.command(r#","cniVersion":"1.1.0","logToStderr":true"#);
+    command.stderr(std::fs::File::create(&log).unwrap());
+    let mut running = Running(command.spawn().unwrap());
+    running.wait_for(&rig.path("run/multus.sock"));
+    until(|| get(rig, "/readyz").starts_with("HTTP/1.1 200"));
+    (running, log)
+}
+
+fn until(holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it never holds");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn log_has(log: &Path, text: &str) -> bool {
+    std::fs::read_to_string(log).unwrap().contains(text)
+}
+
+#[test]
+fn a_removed_socket_is_bound_again() {
+    let rig = Rig::new();
+    let (mut running, log) = logged(&rig);
+    let (dir, socket) = (rig.path("run"), rig.path("run/multus.sock"));
+    let removals: [&dyn Fn(); 4] = [
+        &|| std::fs::remove_file(&socket).unwrap(),
+        // The daemon may bind while the directory is being emptied.
+        &|| until(|| std::fs::remove_dir_all(&dir).is_ok()),
+        &|| std::fs::rename(&dir, rig.path("moved")).unwrap(),
+        &|| std::fs::remove_file(&socket).unwrap(),
+    ];
+    for (index, remove) in removals.iter().enumerate() {
+        remove();
+        running.wait_for(&socket);
+        let warnings = || {
+            let log = std::fs::read_to_string(&log).unwrap();
+            log.matches("was removed; bound it again").count()
+        };
+        until(|| warnings() > index);
+        assert!(get(&rig, "/readyz").starts_with("HTTP/1.1 200"));
+    }
+    // The next daemon still sees that this one lives.
+    let lock = std::fs::File::open(dir.join(".daemon")).unwrap();
+    assert!(lock.try_lock().is_err());
+    assert_eq!(running.end(), Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn another_daemons_socket_is_left_alone() {
+    let rig = Rig::new();
+    let (mut running, log) = logged(&rig);
+    let (socket, other) = (rig.path("run/multus.sock"), rig.path("run/other.sock"));
+    let _listener = std::os::unix::net::UnixListener::bind(&other).unwrap();
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
+    let of_other = inode(&other);
+    std::fs::rename(&other, &socket).unwrap();
+    until(|| log_has(&log, "leaving it alone"));
+    assert_eq!(inode(&socket), of_other);
+    std::fs::remove_file(&socket).unwrap();
+    until(|| log_has(&log, "bound it again"));
+    assert!(get(&rig, "/readyz").starts_with("HTTP/1.1 200"));
+    assert_eq!(running.end(), Some(0));
+}
+
+#[test]
 fn check_config_reports_all_and_starts_nothing() {
     let rig = Rig::new();
     let check = |keys: &str| {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::call::{Caller, Failure};
 use cnidaria_core::domain::metadata::Metadata;
-use cnidaria_core::domain::nad::Nad;
+use cnidaria_core::domain::nad::{Config, Nad};
 use cnidaria_core::domain::pod::{NETWORK_STATUS_ANNOTATION, OwnerReference, Pod, PodSpec};
 use cnidaria_core::domain::resource_claim::PodClaimsStatus;
 
@@ -90,33 +90,17 @@ pub(crate) struct NadWire {
 #[derive(Default, Deserialize)]
 struct NadSpec {
     #[serde(default)]
-    config: Option<Conf>,
-}
-
-/// Text according to the schema, but not every cluster's CRD enforces that.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Conf {
-    Text(String),
-    /// As JSON, so that parsing the conf reports the error for this network only.
-    Other(serde_json::Value),
-}
-
-impl Conf {
-    fn text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Other(value) => value.to_string(),
-        }
-    }
+    config: Option<Config>,
 }
 
 impl From<NadWire> for (TrimmedMetadata, Nad) {
     fn from(NadWire { mut metadata, spec }: NadWire) -> Self {
+        let (config, mistyped_config) = Config::split(spec.config);
         let nad = Nad {
             namespace: metadata.namespace.clone(),
             name: metadata.name.clone(),
-            config: spec.config.map(Conf::text).filter(|text| !text.is_empty()),
+            config,
+            mistyped_config,
             annotations: std::mem::take(&mut metadata.annotations.0),
         };
         (metadata, nad)
@@ -353,12 +337,13 @@ mod tests {
         let conf = |spec: &str| {
             let text = format!(r#"{{"metadata":{{"name":"x","namespace":"n"}},"spec":{spec}}}"#);
             let object: Object<Nad> = serde_json::from_str(&text).unwrap();
-            object.kept.config
+            assert_eq!(object.kept.config, None);
+            object.kept.mistyped_config
         };
         assert_eq!(conf(r#"{"config":17}"#).as_deref(), Some("17"));
         assert_eq!(conf(r#"{"config":null}"#), None);
         let object = conf(r#"{"config":{"type":"bridge"}}"#);
-        assert_eq!(object.as_deref(), Some(r#"{"type":"bridge"}"#));
+        assert_eq!(object.as_deref(), Some("an object"));
     }
 
     #[test]

@@ -315,6 +315,29 @@ async fn status_answers_with_the_first_failure() {
 }
 
 #[tokio::test]
+async fn status_requires_binaries_in_any_version() {
+    let plugins = plugins();
+    let bridge = Plugins::recording(&["bridge", "antrea"]);
+    for version in ["0.3.1", "1.0.0", "1.1.0"] {
+        let absent = two(version).replace("\"two\"", "\"absent\"");
+        let error = plugins.cni().status(&list(&absent)).await.unwrap_err();
+        assert_eq!(error.plugin.unwrap().as_str(), "absent", "{version}");
+        assert!(matches!(*error.source, Cause::NotFound(_)), "{version}");
+
+        let of = |plugin: &str| {
+            let ipam = r#""ipam":{"type":"ipam-of-antrea"}"#;
+            list(&format!(
+                r#"{{"cniVersion":"{version}","name":"n","type":"{plugin}",{ipam}}}"#
+            ))
+        };
+        let error = bridge.cni().status(&of("bridge")).await.unwrap_err();
+        assert_eq!(error.plugin.unwrap().as_str(), "ipam-of-antrea");
+        bridge.cni().status(&of("antrea")).await.unwrap();
+    }
+    assert!(plugins.calls().is_empty());
+}
+
+#[tokio::test]
 async fn a_plugin_says_its_versions_or_is_one_of_0_1_0() {
     let plugins = plugins();
     let one = PluginType::new("one").unwrap();

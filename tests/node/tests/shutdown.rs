@@ -120,6 +120,30 @@ fn sighup_ends_the_daemon_as_sigterm_does() {
     on_a_private_node(|node| ends_in_order(node, "-HUP"));
 }
 
+/// Requests arrive again although socket and directory were removed.
+#[test]
+fn a_removed_socket_loses_no_request() {
+    on_a_private_node(|node| {
+        networks::prepare(node).unwrap();
+        node.start_daemon().unwrap();
+        let pod = node
+            .add_pod(Pod::new("default", "a").networks("blue"))
+            .unwrap();
+        let socket = node.path("multus/multus.sock");
+        std::fs::remove_file(&socket).unwrap();
+        node.until("the socket is bound again", || socket.exists());
+        node.succeed("ADD", &pod);
+        std::fs::rename(node.path("multus"), node.path("moved")).unwrap();
+        node.until("the socket is bound again", || socket.exists());
+        node.succeed("CHECK", &pod);
+        node.succeed("DEL", &pod);
+        let warned = "was removed; bound it again";
+        assert_eq!(node.log().matches(warned).count(), 2, "{}", node.log());
+        node.stop_daemon().unwrap();
+        assert!(!socket.exists());
+    });
+}
+
 fn ends_in_order(node: &mut Node, signal: &str) {
     let pod = prepare(node, 20_000);
     let adding = node.call("ADD", &pod).unwrap();

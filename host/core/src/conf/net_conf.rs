@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::logging::Logging;
 use super::value;
 use crate::domain::runtime_config::RuntimeConfig;
+use crate::domain::shape;
 use crate::domain::shim::Shims;
 
 /// Name of the conf that the daemon writes for the runtime, as Multus names it.
@@ -144,7 +145,9 @@ impl NetConf {
                     wrong.push(error);
                 }
                 Err(Error::Value(error)) if error.key != "cniDir" => {
-                    if keys.remove(&error.key).is_none() {
+                    // The path of a member begins with its key.
+                    let key = error.key.split(['.', '[']).next().unwrap_or_default();
+                    if keys.remove(key).is_none() {
                         return Err(error.into());
                     }
                     wrong.push(error.into());
@@ -178,7 +181,7 @@ impl NetConf {
         let text = |key| {
             value::optional::<String>(conf, key, "a string").map(|v| v.filter(|v| !v.is_empty()))
         };
-        let names = |key| value::optional::<Vec<String>>(conf, key, "a list of names");
+        let names = |key| value::shaped::<Vec<String>>(conf, key, "a list of names", &shape::TEXTS);
         let path = |key, default: &str| -> Result<PathBuf, value::Error> {
             Ok(PathBuf::from(
                 text(key)?.unwrap_or_else(|| default.to_owned()),
@@ -260,7 +263,8 @@ fn folded(key: &str) -> &str {
 fn runtime_config(conf: &RawObject) -> Result<RuntimeConfig, value::Error> {
     const KEY: &str = "runtimeConfig";
     const EXPECTED: &str = "the arguments of capabilities";
-    let Some(object) = value::optional::<RawObject>(conf, KEY, EXPECTED)? else {
+    let object = value::shaped::<RawObject>(conf, KEY, EXPECTED, &shape::RUNTIME_CONFIG)?;
+    let Some(object) = object else {
         return Ok(RuntimeConfig::default());
     };
     RuntimeConfig::parse(&object).map_err(|_| value::Error {
@@ -276,7 +280,7 @@ fn check_unused(conf: &RawObject) -> Result<(), value::Error> {
     value::optional::<bool>(conf, "retryDeleteOnError", "true or false")?;
     value::optional::<String>(conf, "kubeconfig", "a path")?;
     let capabilities = "an object of true and false";
-    value::optional::<BTreeMap<String, bool>>(conf, "capabilities", capabilities)?;
+    value::shaped::<BTreeMap<String, bool>>(conf, "capabilities", capabilities, &shape::FLAGS)?;
     Ok(())
 }
 
@@ -353,6 +357,11 @@ mod tests {
         assert_eq!(conf.cni_dir, PathBuf::from("/c"));
         assert_eq!(conf.bin_dirs, [PathBuf::from(DEFAULT_BIN_DIR)]);
         assert_eq!(wrong.len(), 7, "{wrong:?}");
+        let below = r#"{"clusterNetwork":"a","cniDir":"/c","logoptions":{"maxSize":"x"},
+            "runtimeConfig":{"ips":[7]},"systemNamespaces":[7]}"#;
+        let (conf, wrong) = parse(below).unwrap();
+        assert_eq!(conf.cni_dir, PathBuf::from("/c"));
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
         let (conf, wrong) = parse(r#"{"clusterNetwork":"a"}"#).unwrap();
         assert!(matches!(conf.default_network, DefaultNetwork::Cluster(name) if name == "a"));
         assert!(wrong.is_empty());
@@ -374,16 +383,7 @@ mod tests {
             ("binDir", "7", "a string"),
             ("cniDir", "{}", "a string"),
             ("confDir", "[]", "a string"),
-            (
-                "capabilities",
-                r#"{"ips":1}"#,
-                "an object of true and false",
-            ),
-            (
-                "runtimeConfig",
-                r#"{"ips":"x"}"#,
-                "the arguments of capabilities",
-            ),
+            ("capabilities", r#""ips""#, "an object of true and false"),
             ("runtimeConfig", "[]", "the arguments of capabilities"),
             ("retryDeleteOnError", r#""x""#, "true or false"),
             (
@@ -407,6 +407,41 @@ mod tests {
             };
             let wanted = format!("CNI conf: {key}: expected {expected}, found {found}");
             assert_eq!(error, wanted);
+        }
+    }
+
+    #[test]
+    fn a_wrong_member_of_a_value_is_named() {
+        for (key, value, expected) in [
+            (
+                "capabilities",
+                r#"{"mac":true,"ips":1}"#,
+                ".ips: expected true or false, found 1",
+            ),
+            (
+                "defaultNetworks",
+                r#"["a",7]"#,
+                "[1]: expected a string, found 7",
+            ),
+            (
+                "runtimeConfig",
+                r#"{"ips":"x"}"#,
+                ".ips: expected a list, found a string",
+            ),
+            (
+                "runtimeConfig",
+                r#"{"bandwidth":[1,2,3,4]}"#,
+                ".bandwidth: expected an object, found a list",
+            ),
+            (
+                "runtimeConfig",
+                r#"{"portMappings":[{"hostPort":80},{"hostPort":70000}]}"#,
+                ".portMappings[1].hostPort: expected a port number up to 65535, found 70000",
+            ),
+        ] {
+            let conf = format!(r#"{{"clusterNetwork":"a","{key}":{value}}}"#);
+            let error = parse(&conf, "{}").unwrap_err().to_string();
+            assert_eq!(error, format!("CNI conf: {key}{expected}"));
         }
     }
 }

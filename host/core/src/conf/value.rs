@@ -3,11 +3,13 @@
 use cni_types::json::{self, RawObject};
 use serde::de::DeserializeOwned;
 
+use crate::domain::shape::Shape;
+
 /// A key has a value of the wrong type.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: expected {expected}, found {found}")]
 pub struct Error {
-    /// Name of the key.
+    /// Name of the key, or the path of the member below it: `runtimeConfig.ips[0]`.
     pub key: String,
     /// Description of a valid value.
     pub expected: &'static str,
@@ -32,6 +34,32 @@ pub fn optional<T: DeserializeOwned>(
         expected,
         found: json::kind(raw),
     })
+}
+
+/// Like [`optional`], for values with members: the error names the one of a wrong type.
+///
+/// # Errors
+/// [`Error`] if the value or a member has another type.
+pub fn shaped<T: DeserializeOwned>(
+    object: &RawObject,
+    key: &str,
+    expected: &'static str,
+    shape: &'static Shape,
+) -> Result<Option<T>, Error> {
+    let given = object.get(key).filter(|value| value.get() != "null");
+    match given.and_then(|value| shape.mismatch(value)) {
+        Some(found) if !found.path.is_empty() => Err(Error {
+            key: format!("{key}{}", found.path),
+            expected: found.expected,
+            found: found.found,
+        }),
+        Some(found) => Err(Error {
+            key: key.to_owned(),
+            expected,
+            found: found.found,
+        }),
+        None => optional(object, key, expected),
+    }
 }
 
 /// The beginning of a value, for messages.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::container_names::DEFAULT_NAMESPACE;
 use super::metadata::Metadata;
-use super::nad::Nad;
+use super::nad::{Config, Nad};
 use super::pod::{OwnerReference, Pod, PodIdentity};
 use super::resource_claim::PodClaims;
 
@@ -62,7 +62,7 @@ struct ObjectMeta {
 
 #[derive(Debug, Default, Deserialize)]
 struct Spec {
-    config: Option<String>,
+    config: Option<Config>,
     #[serde(rename = "serviceAccountName")]
     service_account_name: Option<Box<str>>,
     #[serde(rename = "hostNetwork")]
@@ -107,10 +107,12 @@ impl Manifest {
             }
             "NetworkAttachmentDefinition" => {
                 let config = self.spec.and_then(|spec| spec.config);
+                let (config, mistyped_config) = Config::split(config);
                 Some(Object::Nad(Nad {
                     namespace,
                     name,
-                    config: config.filter(|text| !text.is_empty()),
+                    config,
+                    mistyped_config,
                     annotations,
                 }))
             }

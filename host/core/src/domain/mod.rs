@@ -20,6 +20,7 @@ pub mod resource_claim;
 pub mod runtime_config;
 pub mod sandbox;
 pub mod selection;
+pub mod shape;
 pub mod shared_conf;
 pub mod shim;
 pub mod trace_parent;

@@ -1,6 +1,9 @@
 //! The `NetworkAttachmentDefinition`, reduced to what resolving a network needs.
 
 use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The annotation that names the resource from which each attachment gets a device.
 const RESOURCE_NAME_ANNOTATION: &str = "k8s.v1.cni.cncf.io/resourceName";
@@ -17,8 +20,79 @@ pub struct Nad {
     pub name: String,
     /// `spec.config`: JSON text of a CNI conf or conflist.
     pub config: Option<String>,
+    /// The type of `spec.config` if it is not a string; `config` is then `None`.
+    pub mistyped_config: Option<String>,
     /// Annotations, for `k8s.v1.cni.cncf.io/resourceName` and for policies.
     pub annotations: BTreeMap<String, String>,
+}
+
+/// `spec.config` of a manifest or an API object. The CRD says that it is a string, but not every
+/// cluster enforces that, and a directory of manifests does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Config {
+    /// As it should be; may be empty.
+    Text(String),
+    /// Another type, for messages.
+    Mistyped(String),
+}
+
+impl Config {
+    /// The values of [`Nad::config`] and [`Nad::mistyped_config`].
+    pub fn split(config: Option<Self>) -> (Option<String>, Option<String>) {
+        match config {
+            Some(Self::Text(text)) => (Some(text).filter(|text| !text.is_empty()), None),
+            Some(Self::Mistyped(found)) => (None, Some(found)),
+            None => (None, None),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Config {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyType;
+        impl<'de> Visitor<'de> for AnyType {
+            type Value = Config;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Config, E> {
+                Ok(Config::Text(text.to_owned()))
+            }
+
+            fn visit_string<E: de::Error>(self, text: String) -> Result<Config, E> {
+                Ok(Config::Text(text))
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Config, E> {
+                Ok(Config::Mistyped(value.to_string()))
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Config, E> {
+                Ok(Config::Mistyped(value.to_string()))
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Config, E> {
+                Ok(Config::Mistyped(value.to_string()))
+            }
+
+            fn visit_f64<E: de::Error>(self, _: f64) -> Result<Config, E> {
+                Ok(Config::Mistyped("a number".to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Config, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Config::Mistyped("a list".to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Config, A::Error> {
+                while object.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Config::Mistyped("an object".to_owned()))
+            }
+        }
+        deserializer.deserialize_any(AnyType)
+    }
 }
 
 impl Nad {

@@ -230,7 +230,7 @@ async fn carry_out(
     failed.map_or(Ok(is_any), Err)
 }
 
-/// Returns whether the record is about the container, and not about another interface.
+/// Returns whether the record is about the container, and not about another interface or namespace.
 async fn undo_record(
     pipeline: &Arc<Pipeline>,
     dirs: &Dirs,
@@ -246,7 +246,7 @@ async fn undo_record(
                 .ledger
                 .find(&dirs.cni, &request.sandbox())
                 .await;
-            if deletion::is_of_another(&recorded, &request) {
+            if deletion::is_of_another(pipeline, &recorded, &request).await {
                 return Ok(false);
             }
             deletion::undo_all(pipeline, &dirs, &request, recorded).await?;

@@ -88,8 +88,8 @@ async fn turn(
     }
 }
 
-/// Which of the container's requests a DEL cancels; `None` if it names another interface than the
-/// container's own, so that there is nothing to wait for either.
+/// Which of the container's requests a DEL cancels; `None` if it names another interface or
+/// namespace than the container's own, so that there is nothing to wait for either.
 async fn reach<'a>(pipeline: &Pipeline, dirs: &Dirs, request: &'a PodRequest) -> Option<Reach<'a>> {
     let reach = |is_whole| match is_whole {
         true => Reach::Whole,
@@ -100,7 +100,7 @@ async fn reach<'a>(pipeline: &Pipeline, dirs: &Dirs, request: &'a PodRequest) ->
     }
     let (ledger, sandbox) = (&pipeline.ports.ledger, request.sandbox());
     let recorded = ledger.find(&dirs.cni, &sandbox).await;
-    if is_of_another(&recorded, request) {
+    if is_of_another(pipeline, &recorded, request).await {
         return None;
     }
     let known = match recorded {
@@ -128,7 +128,7 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .ledger
         .find(&dirs.cni, &request.sandbox())
         .await;
-    if is_of_another(&recorded, request) {
+    if is_of_another(pipeline, &recorded, request).await {
         return Ok(());
     }
     match recorded {

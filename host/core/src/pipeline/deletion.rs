@@ -128,11 +128,30 @@ async fn one_of(
     Ok(())
 }
 
-/// Whether a DEL names an interface other than the container's own, and so undoes nothing.
-pub(super) fn is_of_another(
+/// Whether a DEL names an interface other than the container's own, or another namespace while the
+/// container's own exists, and so undoes nothing.
+pub(super) async fn is_of_another(
+    pipeline: &Pipeline,
     recorded: &Result<Recorded, LedgerError>,
     request: &PodRequest,
 ) -> bool {
+    let known = match recorded {
+        Ok(Recorded::Whole(entries)) => entries.as_slice(),
+        Ok(Recorded::Partial { known, .. }) => known,
+        _ => &[],
+    };
+    for entry in known {
+        if pod_netns::is_apart(pipeline, entry).await {
+            tracing::warn!(
+                container = %request.container_id,
+                pod = %entry.pod,
+                named = entry.netns,
+                own = entry.namespace.as_ref().and_then(|one| one.added_at.as_deref()),
+                "DEL names another network namespace than that of the container, which exists; undoing nothing"
+            );
+            return true;
+        }
+    }
     let is_another = match recorded {
         Ok(Recorded::Whole(entries)) => !entry::are_behind(entries, &request.if_name),
         Ok(Recorded::Partial { known, .. }) => !reaches_all(request, known),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::dirs::Dirs;
-use super::pod_netns::{is_gone, is_there};
+use super::pod_netns::{is_apart, is_gone, is_there};
 use super::{Error, Pipeline, deferred, deletion};
 use crate::domain::entry::{self, Entry};
 use crate::ports::{LedgerError, Recorded};
@@ -87,7 +87,7 @@ pub(super) async fn late(
 
 async fn are_gone(pipeline: &Pipeline, dirs: &Dirs, entries: &[Entry]) -> bool {
     for entry in entries {
-        if is_there(pipeline, dirs, entry).await {
+        if is_there(pipeline, dirs, entry).await || is_apart(pipeline, entry).await {
             return false;
         }
     }

@@ -102,6 +102,29 @@ pub(super) async fn located<'a>(
     Cow::Owned(elsewhere)
 }
 
+/// Whether a request names an existing namespace that is not the attachment's, which lives as well:
+/// the request is not about it. A runtime deletes a container whose ADD was refused because another
+/// one has its id.
+pub(super) async fn is_apart(pipeline: &Pipeline, entry: &Entry) -> bool {
+    let named = entry.netns.as_deref().filter(|path| !path.is_empty());
+    let recorded = entry.namespace.as_ref();
+    let added_at = recorded.and_then(|one| one.added_at.as_deref());
+    let (Some(recorded), Some(named), Some(added_at)) = (recorded, named, added_at) else {
+        return false;
+    };
+    let pod_network = &pipeline.ports.pod_network;
+    let is_another = match pod_network.at(Path::new(named)).await {
+        Ok(AtPath::Pod(found)) => !recorded.is(&found),
+        Ok(AtPath::Node) => true,
+        Ok(AtPath::Nothing) | Err(_) => false,
+    };
+    if !is_another {
+        return false;
+    }
+    let own = pod_network.at(Path::new(added_at)).await;
+    matches!(own, Ok(AtPath::Pod(found)) if recorded.is(&found))
+}
+
 pub(super) async fn at(
     pipeline: &Pipeline,
     dirs: &Dirs,

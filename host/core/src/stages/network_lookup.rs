@@ -43,6 +43,16 @@ pub enum Error {
         #[source]
         source: conf::Error,
     },
+    /// The NAD's `spec.config` is not a string.
+    #[error(
+        "spec.config of network attachment definition {nad}: expected a string with JSON, found {found}"
+    )]
+    NadType {
+        /// `namespace/name`.
+        nad: String,
+        /// Its type.
+        found: String,
+    },
     /// The NAD's `spec.config` exceeds the limits for confs of the cluster, or is not read alike by
     /// all plugins.
     #[error("spec.config of network attachment definition {nad}")]
@@ -204,6 +214,7 @@ fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Network, E
         source,
     })?;
     let resource_name = resource_name.map(ToOwned::to_owned);
+    check_type(nad)?;
     let conf = match &nad.config {
         Some(text) => {
             let exceeded = |source| Error::NadLimit {
@@ -230,6 +241,16 @@ fn of_nad(nad: &Nad, conf_dir: &Path, lookups: Lookups<'_>) -> Result<Network, E
         resource_name,
         device: None,
     })
+}
+
+fn check_type(nad: &Nad) -> Result<(), Error> {
+    match &nad.mistyped_config {
+        Some(found) => Err(Error::NadType {
+            nad: format!("{}/{}", nad.namespace, nad.name),
+            found: found.clone(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The conf in a NAD, if it is one that a pod could be attached with.
@@ -395,6 +416,22 @@ mod tests {
         );
         assert!(nad_conf(r#"{"name":"n"}"#).is_err());
         assert!(nad_conf(r#"{"name":7,"type":"t"}"#).is_err());
+    }
+
+    #[test]
+    fn a_conf_that_is_not_a_string_is_refused() {
+        let nad = Nad {
+            namespace: "default".into(),
+            name: "n".into(),
+            mistyped_config: Some("an object".into()),
+            ..Nad::default()
+        };
+        let error = check_type(&nad).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "spec.config of network attachment definition default/n: expected a string with JSON, found an object"
+        );
+        check_type(&Nad::default()).unwrap();
     }
 
     #[test]

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use cni_types::args::{Command, ContainerId, EnvironmentError, IfName, Parameters};
 use cni_types::json::RawObject;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
 use super::pod_args::{self, Naming, PodArgs};
 use crate::conf::net_conf::{self, NetConf};
 use crate::conf::overlay::Overlay;
 use crate::conf::value;
 use crate::domain::sandbox::RESULTS_DIR;
+use crate::domain::shape;
 use crate::ports::Attached;
 
 /// The interface of a request that does not name one.
@@ -158,12 +161,39 @@ pub(super) fn parameters(env: &BTreeMap<String, String>) -> Result<Parameters, E
 fn valid_attachments(conf: &[u8]) -> Result<Option<Vec<Attached>>, Error> {
     let conf = RawObject::parse(conf).map_err(net_conf::Error::Json)?;
     for key in ["cni.dev/valid-attachments", "cni.dev/attachments"] {
-        let valid = value::optional(&conf, key, "a list of attachments");
-        if let Some(valid) = valid.map_err(net_conf::Error::Value)? {
-            return Ok(Some(valid));
-        }
+        let texts: Option<Vec<BTreeMap<String, Box<RawValue>>>> =
+            value::shaped(&conf, key, "a list of attachments", &shape::ATTACHMENTS)
+                .map_err(net_conf::Error::Value)?;
+        let Some(given) = texts else {
+            continue;
+        };
+        let valid = given.iter().enumerate().map(|(at, one)| {
+            let place = format!("{key}[{at}]");
+            Ok(Attached {
+                container_id: named(one, &place, "containerID", "a container id")?,
+                if_name: named(one, &place, "ifname", "the name of an interface")?,
+            })
+        });
+        let valid = valid.collect::<Result<_, value::Error>>();
+        return Ok(Some(valid.map_err(net_conf::Error::Value)?));
     }
     Ok(None)
+}
+
+/// A member that must be there.
+fn named<T: DeserializeOwned>(
+    object: &BTreeMap<String, Box<RawValue>>,
+    place: &str,
+    member: &str,
+    expected: &'static str,
+) -> Result<T, value::Error> {
+    let error = |found: &str| value::Error {
+        key: format!("{place}.{member}"),
+        expected,
+        found: found.to_owned(),
+    };
+    let value = object.get(member).ok_or_else(|| error("nothing"))?;
+    serde_json::from_str(value.get()).map_err(|_| error("another string"))
 }
 
 pub(super) fn pod_request(
@@ -349,6 +379,32 @@ mod tests {
                 panic!("no valid attachments: {keys}");
             };
             assert_eq!(valid[0].container_id.as_str(), "c", "{keys}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_valid_attachment_is_named() {
+        for (valid, expected) in [
+            ("{}", ": expected a list of attachments, found an object"),
+            ("[7]", "[0]: expected an object, found 7"),
+            (
+                r#"[{"containerID":"c","ifname":"eth0"},{"containerID":7,"ifname":"eth0"}]"#,
+                "[1].containerID: expected a string, found 7",
+            ),
+            (
+                r#"[{"containerID":"c"}]"#,
+                "[0].ifname: expected the name of an interface, found nothing",
+            ),
+            (
+                r#"[{"containerID":"../x","ifname":"eth0"}]"#,
+                "[0].containerID: expected a container id, found another string",
+            ),
+        ] {
+            let key = "cni.dev/valid-attachments";
+            let conf = format!(r#"{{"clusterNetwork":"x","{key}":{valid}}}"#);
+            let body = body(&[("CNI_COMMAND", Some("GC"))], &conf);
+            let error = parse(&body, &Overlay::default(), Naming::Complete).unwrap_err();
+            assert_eq!(error.to_string(), format!("CNI conf: {key}{expected}"));
         }
     }
 

@@ -15,10 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use shim_api::peer_credentials;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use http::Handler;
-pub use socket::{Error, Socket};
+pub use socket::{AtPath, Error, Socket};
 use stream::Stream;
 
 /// Timeout for receiving a request's headers.
@@ -28,6 +28,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Serving {
     /// Where clients connect; `None` once serving has ended.
     pub listener: Option<UnixListener>,
+    /// Listeners that take its place, because the socket's file was removed.
+    pub replacements: mpsc::Receiver<UnixListener>,
     /// Answers the requests.
     pub handler: Arc<dyn Handler>,
     /// How many connections are served at once.
@@ -43,9 +45,6 @@ pub async fn run(serving: &mut Serving) {
     let connections = Arc::new(Semaphore::new(
         serving.connection_limit.unwrap_or(DEFAULT_CONNECTION_LIMIT),
     ));
-    let Some(listener) = &serving.listener else {
-        return;
-    };
     let (handler, patience) = (&serving.handler, serving.patience);
     let mut stop = serving.stop.clone();
     let graceful = GracefulShutdown::new();
@@ -55,9 +54,18 @@ pub async fn run(serving: &mut Serving) {
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let Ok(permit) = permit else { break };
+        let Some(listener) = &serving.listener else {
+            return;
+        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stop.wait_for(|stop| *stop) => break,
+            accepted = listener.accept() => accepted,
+            // Once all that connected before the removal are accepted.
+            Some(replacement) = serving.replacements.recv() => {
+                serving.listener = Some(replacement);
+                continue;
+            }
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,

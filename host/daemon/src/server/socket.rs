@@ -48,6 +48,17 @@ pub enum Error {
     NotASocket(PathBuf),
 }
 
+/// What is at a bound socket's path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtPath {
+    /// Its own file.
+    Own,
+    /// Another file, most likely the socket of another daemon.
+    Other,
+    /// Nothing, or not visible: its own file was removed.
+    Nothing,
+}
+
 /// A bound socket. Its file is removed on drop.
 #[derive(Debug)]
 pub struct Socket {
@@ -91,6 +102,24 @@ impl Socket {
         let file = open(&path).map_err(io("look at", &path))?;
         Ok((Self { path, file }, listener))
     }
+
+    /// The path of its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is at its path now.
+    pub fn at_path(&self) -> AtPath {
+        let Ok(there) = rustix::fs::lstat(&self.path) else {
+            return AtPath::Nothing;
+        };
+        let is_own = rustix::fs::fstat(&self.file)
+            .is_ok_and(|own| (own.st_dev, own.st_ino) == (there.st_dev, there.st_ino));
+        match is_own {
+            true => AtPath::Own,
+            false => AtPath::Other,
+        }
+    }
 }
 
 /// Whether a daemon is serving. After a daemon was killed, its forked children keep the socket open
@@ -118,11 +147,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 impl Drop for Socket {
     fn drop(&mut self) {
         // The file may already be a successor's socket, which must stay.
-        let (Ok(bound), Ok(there)) = (rustix::fs::fstat(&self.file), rustix::fs::lstat(&self.path))
-        else {
-            return;
-        };
-        if (bound.st_dev, bound.st_ino) == (there.st_dev, there.st_ino) {
+        if self.at_path() == AtPath::Own {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -42,6 +42,7 @@ impl Cluster for World {
                         .map(|name| (annotation, name))
                         .into_iter()
                         .collect(),
+                    ..Nad::default()
                 })
             }
             None => Err(ClusterError::NadNotFound { namespace, name }),

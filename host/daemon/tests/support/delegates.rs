@@ -197,7 +197,8 @@ impl PodNetwork for World {
     }
 
     async fn at(&self, netns: &Path) -> Result<AtPath, PodNetworkError> {
-        if self.fails("netns gone") {
+        let nothing = format!("nothing at {}", netns.display());
+        if self.fails("netns gone") || self.fails(&nothing) {
             return Ok(AtPath::Nothing);
         }
         if self.fails("netns of the node") {

@@ -19,6 +19,18 @@ use crate::request::{self, RuntimeConf};
 
 /// The built-in no-op plugin, see [`Cni::with_passthru`].
 const PASSTHRU: &str = "passthru";
+/// Reference plugins that execute the binary in `ipam.type`. Others may interpret it differently:
+/// Antrea's `ipam.type` `antrea` is not a binary.
+const EXECUTE_IPAM: [&str; 8] = [
+    "bridge",
+    "dummy",
+    "host-device",
+    "ipvlan",
+    "macvlan",
+    "ptp",
+    "tap",
+    "vlan",
+];
 
 pub(super) struct Call<'a> {
     pub(super) cni: &'a Cni,
@@ -207,6 +219,16 @@ impl<'a> Call<'a> {
             return Ok(());
         }
         self.find(plugin).await.map(drop)
+    }
+
+    /// Checks that the binary of the IPAM plugin exists, if the plugin would execute one.
+    pub(super) async fn require_ipam(&self, plugin: &PluginConf) -> Result<(), Error> {
+        match plugin.ipam_type() {
+            Some(ipam) if EXECUTE_IPAM.contains(&plugin.plugin_type().as_str()) => {
+                self.require(ipam).await
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Finds a plugin's binary in the plugin's own root directory.

@@ -342,15 +342,20 @@ impl Cni {
         }
     }
 
-    /// Asks every plugin whether ADD would work. Does nothing before 1.1.0.
+    /// Asks every plugin whether ADD would work. Before 1.1.0, only checks that the binaries exist.
     ///
     /// # Errors
     /// The first failure, so that its code is unambiguous.
     pub async fn status(&self, list: &NetworkConfList) -> Result<(), Error> {
+        let mut call = Call::new(self, Command::Status, list.name().as_str());
+        for (position, plugin) in list.plugins().iter().enumerate() {
+            call.position = Some(position);
+            call.require(plugin.plugin_type()).await?;
+            call.require_ipam(plugin).await?;
+        }
         if !list.cni_version().effective().supports_status() {
             return Ok(());
         }
-        let mut call = Call::new(self, Command::Status, list.name().as_str());
         for (position, plugin) in list.plugins().iter().enumerate() {
             call.position = Some(position);
             call.network(plugin, request::network(list, plugin)).await?;

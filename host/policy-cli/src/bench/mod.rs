@@ -221,7 +221,7 @@ fn example() -> (Nad, Pod) {
             r#"{"cniVersion":"1.0.0","type":"macvlan","master":"eth1","ipam":{"type":"host-local","subnet":"10.9.0.0/24"}}"#
                 .to_owned(),
         ),
-        annotations: BTreeMap::new(),
+        ..Nad::default()
     };
     let pod = Pod {
         namespace: "default".to_owned(),

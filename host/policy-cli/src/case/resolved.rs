@@ -113,7 +113,7 @@ fn objects(file: &CaseFile<'_>, document: &Document) -> Result<Objects, Error> {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             config: Some(conf_text(file, conf)?),
-            annotations: BTreeMap::new(),
+            ..Nad::default()
         });
     }
     annotate(file, document, &mut objects)?;

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::super::limits::Limits;
 use super::super::members;
 use super::super::runtime_config::{BANDWIDTH_MEMBERS, PORT_MAPPING_MEMBERS};
+use super::super::shape::{self, Shape};
 use super::{
     ElementError, Error, Selection, canonical_address, check_object_name, non_empty_or,
     parse_gateways, parse_interface, parse_mac,
@@ -105,18 +106,21 @@ fn parse_element(
     let interface = members.text(INTERFACE)?;
     let older = members.text(INTERFACE_REQUEST)?;
     let interface = non_empty_or(&interface, &older);
-    let ips: Vec<String> = members.get(IPS, "a list of addresses")?.unwrap_or_default();
+    let ips: Option<Vec<String>> = members.shaped(IPS, "a list of addresses", &shape::TEXTS)?;
+    let ips = ips.unwrap_or_default();
     limits.check_ips(ips.len())?;
     let claim = Some(members.text(CLAIM)?).filter(|name| !name.is_empty());
     if claim.is_some() && !ips.is_empty() {
         return Err(ElementError::IpsAndClaim);
     }
-    let gateways: Option<Vec<String>> = members.get(DEFAULT_ROUTE, "a list of addresses")?;
+    let gateways: Option<Vec<String>> =
+        members.shaped(DEFAULT_ROUTE, "a list of addresses", &shape::TEXTS)?;
     limits.check_ips(gateways.iter().flatten().count())?;
     let port_mappings: Vec<PortMapping> = members
-        .get(
+        .shaped(
             PORT_MAPPINGS,
             "a list of objects with hostPort, containerPort, protocol and hostIP",
+            &shape::PORT_MAPPINGS,
         )?
         .unwrap_or_default();
     limits.check_port_mappings(port_mappings.len())?;
@@ -135,9 +139,10 @@ fn parse_element(
         mac: parse_mac(MAC, Some(members.text(MAC)?))?,
         infiniband_guid: parse_mac(INFINIBAND_GUID, Some(members.text(INFINIBAND_GUID)?))?,
         port_mappings,
-        bandwidth: members.object(
+        bandwidth: members.shaped(
             BANDWIDTH,
             "an object with ingressRate, ingressBurst, egressRate and egressBurst",
+            &shape::BANDWIDTH,
         )?,
         device_id: Some(members.text(DEVICE_ID)?).filter(|id| !id.is_empty()),
         cni_args,
@@ -152,15 +157,23 @@ fn parse_element(
 struct Members(RawObject);
 
 impl Members {
-    /// Like [`Self::get`], for an object. Rejects a list, which serde would accept as the members
-    /// in order.
-    fn object<T: DeserializeOwned>(
+    /// Like [`Self::get`], for a value with members: the error names the one of a wrong type.
+    fn shaped<T: DeserializeOwned>(
         &self,
         field: &'static str,
         expected: &'static str,
+        shape: &'static Shape,
     ) -> Result<Option<T>, ElementError> {
-        self.get::<RawObject>(field, expected)?;
-        self.get(field, expected)
+        let given = self.0.get(field).filter(|value| value.get() != "null");
+        match given.and_then(|value| shape.mismatch(value)) {
+            Some(found) if !found.path.is_empty() => Err(ElementError::Type {
+                field: format!("{field}{}", found.path),
+                expected: found.expected,
+                found: found.found,
+            }),
+            Some(_) => Err(mistyped(field, expected, given)),
+            None => self.get(field, expected),
+        }
     }
 
     /// A member; `None` if it is absent or `null`.
@@ -182,7 +195,7 @@ impl Members {
 
 fn mistyped(field: &'static str, expected: &'static str, found: Option<&RawValue>) -> ElementError {
     ElementError::Type {
-        field,
+        field: field.to_owned(),
         expected,
         found: found.map(json::kind).unwrap_or_default(),
     }
@@ -364,10 +377,7 @@ mod tests {
                 r#""ips":"10.0.0.1""#,
                 "ips: expected a list of addresses, found a string",
             ),
-            (
-                r#""ips":[7]"#,
-                "ips: expected a list of addresses, found a list",
-            ),
+            (r#""ips":[7]"#, "ips[0]: expected a string, found 7"),
             (r#""mac":{}"#, "mac: expected a string, found an object"),
             (
                 r#""infiniband-guid":1"#,
@@ -375,15 +385,23 @@ mod tests {
             ),
             (
                 r#""portMappings":[{"hostPort":"80"}]"#,
-                "portMappings: expected a list",
+                "portMappings[0].hostPort: expected a port number up to 65535, found a string",
             ),
             (
                 r#""portMappings":[{"hostPort":65536}]"#,
-                "portMappings: expected a list",
+                "portMappings[0].hostPort: expected a port number up to 65535, found 65536",
+            ),
+            (
+                r#""portMappings":[{},[8080,80]]"#,
+                "portMappings[1]: expected an object, found a list",
+            ),
+            (
+                r#""portMappings":{}"#,
+                "portMappings: expected a list of objects with hostPort",
             ),
             (
                 r#""bandwidth":{"ingressRate":-1}"#,
-                "bandwidth: expected an object",
+                "bandwidth.ingressRate: expected a whole number that is not negative, found -1",
             ),
             (r#""bandwidth":[1,2,3,4]"#, "bandwidth: expected an object"),
             (

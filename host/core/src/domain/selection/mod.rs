@@ -117,8 +117,8 @@ pub enum ElementError {
     /// The element is not a JSON object, or a member has the wrong type.
     #[error("{field}: expected {expected}, found {found}")]
     Type {
-        /// The member's key; `element` for the element itself.
-        field: &'static str,
+        /// The member's key, or the path of one below it; `element` for the element itself.
+        field: String,
         /// The expected type, in words.
         expected: &'static str,
         /// The type found; for a number or a boolean, its value.

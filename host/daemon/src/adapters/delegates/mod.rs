@@ -159,7 +159,14 @@ impl Delegates for Executor {
         match self.cni(bin_dirs).status(conf).await {
             // Networks before 1.1.0 have no STATUS; assume they are ready.
             Err(error) if matches!(*error.source, Cause::Unsupported { .. }) => Ok(()),
-            asked => asked.map_err(|error| refine(conf.name().as_str(), &error)),
+            asked => asked.map_err(|error| {
+                let is_missing = matches!(*error.source, Cause::NotFound(_));
+                let mut refined = refine(conf.name().as_str(), &error);
+                if is_missing {
+                    refined.error.code = code::PLUGIN_NOT_AVAILABLE;
+                }
+                refined
+            }),
         }
     }
 
@@ -371,6 +378,34 @@ mod tests {
         let script = format!("#!/bin/sh\n: >{}/executed\n", dir.display());
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn status_is_50_for_a_missing_plugin() {
+        let dir = tempfile::tempdir().unwrap();
+        plugin(dir.path(), "bridge");
+        let executor = Executor::new(Duration::from_secs(60), 1);
+        for version in ["0.4.0", "1.0.0", "1.1.0"] {
+            for (first, second, missing) in [
+                (r#"{"type":"absent"}"#, r#"{"type":"bridge"}"#, "absent"),
+                (r#"{"type":"bridge"}"#, r#"{"type":"absent"}"#, "absent"),
+                (
+                    r#"{"type":"bridge","ipam":{"type":"host-local"}}"#,
+                    r#"{"type":"bridge"}"#,
+                    "host-local",
+                ),
+            ] {
+                let conf = format!(
+                    r#"{{"cniVersion":"{version}","name":"n","plugins":[{first},{second}]}}"#
+                );
+                let conf = NetworkConfList::parse_any(conf).unwrap();
+                let asked = executor.status(&[dir.path().to_owned()], &conf).await;
+                let error = asked.unwrap_err().error;
+                assert_eq!(error.code, 50, "{error}");
+                assert!(error.msg.contains(&format!("{missing:?}")), "{error}");
+            }
+        }
+        assert!(!dir.path().join("executed").exists());
     }
 
     #[tokio::test]

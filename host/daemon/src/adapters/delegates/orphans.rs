@@ -46,7 +46,7 @@ pub enum Error {
 /// lifetime.
 #[derive(Debug)]
 pub struct Tenure {
-    _lock: File,
+    lock: File,
     _witness: OwnedFd,
     /// Earlier daemons' witnesses that are still locked. Kept open so that their inode numbers are
     /// not reused.
@@ -77,10 +77,19 @@ impl Tenure {
         let path = dir.join(format!("{WITNESS}{number}"));
         let witness = witness(&path).map_err(failed(&path))?;
         Ok(Self {
-            _lock: lock,
+            lock,
             _witness: witness,
             earlier,
         })
+    }
+
+    /// Whether the lock is still where the next daemon looks for it.
+    pub fn is_in_place(&self, dir: &Path) -> bool {
+        let there = fs::symlink_metadata(dir.join(LOCK));
+        let (Ok(own), Ok(there)) = (self.lock.metadata(), there) else {
+            return false;
+        };
+        (own.dev(), own.ino()) == (there.dev(), there.ino())
     }
 
     /// The containers for which delegates of earlier daemons are running. Waits briefly for

@@ -196,6 +196,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_conf_that_is_not_a_string_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(dir.path(), None).unwrap();
+        let object = "kind: NetworkAttachmentDefinition\nmetadata: {name: x}\nspec:\n  config: ";
+        for (config, expected) in [
+            ("{type: bridge, ipam: {}}", Some("an object")),
+            ("[a]", Some("a list")),
+            ("17", Some("17")),
+            ("1.5", Some("a number")),
+            ("true", Some("true")),
+            ("null", None),
+            ("'{}'", None),
+        ] {
+            std::fs::write(dir.path().join("x.yaml"), format!("{object}{config}\n")).unwrap();
+            let nad = manifests.nad("default", "x").await.unwrap();
+            assert_eq!(nad.mistyped_config.as_deref(), expected, "{config}");
+            assert_eq!(nad.config.is_some(), config == "'{}'", "{config}");
+        }
+    }
+
+    #[tokio::test]
     async fn pod_written_during_lookup_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let manifests = Manifests::open(dir.path(), None).unwrap();

@@ -185,6 +185,12 @@ fn loopback(node: &Node) -> Vec<String> {
 fn invalid(node: &Node) -> Vec<String> {
     let nads = node.nads().iter();
     nads.filter_map(|nad| {
+        if let Some(found) = &nad.mistyped_config {
+            let (namespace, name) = (&nad.namespace, &nad.name);
+            return Some(format!(
+                "{namespace}/{name}: expected a string with JSON, found {found}"
+            ));
+        }
         let text = nad
             .config
             .as_deref()
@@ -213,6 +219,7 @@ fn no_file(node: &Node) -> Vec<String> {
         nad.config
             .as_deref()
             .is_none_or(|text| text.trim().is_empty())
+            && nad.mistyped_config.is_none()
     })
     .filter(|nad| libcni::load::by_name(&dir, &nad.name).is_err())
     .map(|nad| {
