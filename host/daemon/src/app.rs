@@ -26,7 +26,7 @@ use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::delegates::{Executor, Load};
 use crate::adapters::device_info::{self, Describing};
 use crate::adapters::kubelet::{self, Kubelet};
-use crate::adapters::ledger::{Boot, Files, Indexed};
+use crate::adapters::ledger::{Boot, Files, Indexed, Summaries};
 use crate::adapters::manifests::Manifests;
 use crate::adapters::metrics::{Metered, Metrics};
 use crate::adapters::node_files::ConfFiles;
@@ -298,6 +298,8 @@ struct App {
     /// The delegates that run and wait.
     load: Load,
     shows_pod_networks: bool,
+    /// What scrapes show of the ledger.
+    summaries: Summaries,
     /// Reads the traffic of pods' interfaces, if configured.
     pod_counters: Option<PodCounters>,
     /// Notices changes of the policies, if the cluster is to show them.
@@ -396,6 +398,7 @@ impl App {
             kube,
             load,
             shows_pod_networks: own.pod_network_metrics,
+            summaries: Summaries::default(),
             pod_counters: pod_counters(config)?,
             noticing,
             node_name: node_name(own),

@@ -1,7 +1,9 @@
 //! What a scrape of the metrics reads from the daemon's parts.
 
+use std::sync::Arc;
+
 use super::App;
-use crate::adapters::metrics::{PodNetwork, Snapshot};
+use crate::adapters::metrics::Snapshot;
 use cnidaria_core::ports::Ledger as _;
 
 impl App {
@@ -27,25 +29,30 @@ impl App {
             .as_ref()
             .and_then(|traces| traces.exported.as_ref());
         snapshot.exported = exported.map(|counts| counts.now());
-        let mut entries = Vec::new();
-        for cni_dir in self.pipeline.directories() {
-            snapshot.undos += self.pipeline.undos(&cni_dir).len();
-            snapshot.containers += self.ledger.count(&cni_dir);
+        let directories = self.pipeline.directories();
+        for cni_dir in &directories {
+            snapshot.undos += self.pipeline.undos(cni_dir).len();
+            snapshot.containers += self.ledger.count(cni_dir);
             // An unreadable directory is logged where its content matters.
-            let deferred = self.ledger.deferred(&cni_dir).await;
+            let deferred = self.ledger.deferred(cni_dir).await;
             snapshot.deferred += deferred.map_or(0, |containers| containers.len());
-            if !self.shows_pod_networks && self.pod_counters.is_none() {
-                continue;
-            }
-            if let Ok(listing) = self.pipeline.entries(&cni_dir).await {
-                entries.extend(listing.entries);
-            }
+        }
+        if !self.shows_pod_networks && self.pod_counters.is_none() {
+            return snapshot;
+        }
+        let scraped = self.summaries.read(directories).await;
+        if scraped.files_read > 0 {
+            tracing::debug!(
+                files = scraped.files_read,
+                "read what changed of the ledger for the metrics"
+            );
         }
         if self.shows_pod_networks {
-            snapshot.pod_networks = entries.iter().map(PodNetwork::of).collect();
+            let labels = scraped.summaries.iter().map(|one| Arc::clone(&one.labels));
+            snapshot.pod_networks = labels.collect();
         }
         if let Some(counters) = &self.pod_counters {
-            snapshot.traffic = counters.read(entries).await;
+            snapshot.traffic = counters.read(&scraped.summaries).await;
         }
         snapshot
     }

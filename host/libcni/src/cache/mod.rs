@@ -162,6 +162,14 @@ impl Cache {
         Ok(Some(entry))
     }
 
+    /// Reads the file of this name, as [`list`](Self::list) does; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// [`Error`]. The file is left unchanged.
+    pub fn named(&self, name: &str) -> Result<Option<Entry>, Error> {
+        self.listed(&self.results.join(name), name)
+    }
+
     /// Removes an entry; succeeds when it does not exist.
     ///
     /// # Errors

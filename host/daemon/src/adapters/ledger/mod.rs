@@ -16,6 +16,7 @@ mod recovery;
 mod result_cache;
 mod seal;
 mod stored;
+mod summaries;
 mod undos;
 
 use std::collections::BTreeSet;
@@ -36,6 +37,7 @@ use self::durability::Disk;
 pub use self::index::{Index, Indexed};
 use self::recovery::{Results, Unplanned, complete};
 use self::result_cache::{from_cache, key};
+pub use self::summaries::{Summaries, Summary};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::{RESULTS_DIR, Sandbox};
 use cnidaria_core::ports::{

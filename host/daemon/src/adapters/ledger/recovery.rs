@@ -350,7 +350,8 @@ fn is_default(cached: &cache::Entry) -> Option<bool> {
     cached.own.get_as(IS_DEFAULT).ok().flatten()
 }
 
-fn entry(
+/// The attachment of a result; `None` if its conf cannot be used, or is for our own shim.
+pub(super) fn entry(
     cached: cache::Entry,
     sandbox: &Sandbox,
     own: &IfName,

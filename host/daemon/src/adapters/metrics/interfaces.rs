@@ -1,27 +1,16 @@
 //! Traffic of pods' secondary interfaces, read when it is scraped.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use super::node::PodNetwork;
+use super::node::Shared;
 use super::registered;
 use crate::adapters::pod_counters::{Direction, Reading};
-
-/// The labels of an interface, shared by its series.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Labels(Arc<PodNetwork>);
-
-impl EncodeLabelSet for Labels {
-    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
-        self.0.encode(encoder)
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
@@ -31,10 +20,10 @@ struct Reason {
 /// The counters of one direction.
 #[derive(Debug)]
 struct Counters {
-    bytes: Family<Labels, Counter>,
-    packets: Family<Labels, Counter>,
-    errors: Family<Labels, Counter>,
-    dropped: Family<Labels, Counter>,
+    bytes: Family<Shared, Counter>,
+    packets: Family<Shared, Counter>,
+    errors: Family<Shared, Counter>,
+    dropped: Family<Shared, Counter>,
 }
 
 impl Counters {
@@ -44,7 +33,7 @@ impl Counters {
         }
     }
 
-    fn set(&self, labels: &Labels, counts: Direction) {
+    fn set(&self, labels: &Shared, counts: Direction) {
         for (family, count) in [
             (&self.bytes, counts.bytes),
             (&self.packets, counts.packets),
@@ -121,13 +110,17 @@ impl Interfaces {
         }
     }
 
-    /// Takes over what a scrape has read.
-    pub(super) fn set(&self, reading: Reading) {
+    pub(super) fn clear(&self) {
         self.received.clear();
         self.sent.clear();
         self.left_out.clear();
+    }
+
+    /// Takes over what a scrape has read.
+    pub(super) fn set(&self, reading: Reading) {
+        self.clear();
         for (labels, traffic) in reading.interfaces {
-            let labels = Labels(labels);
+            let labels = Shared(labels);
             self.received.set(&labels, traffic.received);
             self.sent.set(&labels, traffic.sent);
         }
@@ -142,8 +135,10 @@ impl Interfaces {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::Metrics;
-    use super::super::node::Snapshot;
+    use super::super::node::{PodNetwork, Snapshot};
     use super::*;
     use crate::adapters::pod_counters::{LeftOut, Traffic};
 

@@ -7,7 +7,7 @@ mod policies;
 mod types;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -61,6 +61,8 @@ pub struct Metrics {
     collected: Family<KindLabels, Counter>,
     policies: Arc<Policies>,
     node: NodeMetrics,
+    /// One scrape writes at a time.
+    turn: Mutex<()>,
 }
 
 /// Registers a new metric, and returns the handle that changes it.
@@ -135,6 +137,7 @@ impl Default for Metrics {
             collected,
             policies,
             node,
+            turn: Mutex::default(),
         }
     }
 }
@@ -162,10 +165,12 @@ impl Metrics {
 
     /// All metrics in the Prometheus text format, with the daemon's state as it is now.
     pub fn text(&self, snapshot: Snapshot) -> String {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.node.set(snapshot);
         let mut text = String::new();
         // Writing to memory cannot fail.
         let _ = encode(&mut text, &self.registry);
+        self.node.forget_pods();
         text
     }
 

@@ -1,13 +1,15 @@
 //! The state of the node's daemon, read when it is scraped: build, watches, API requests, queues,
 //! ledger and retries; and, if configured, which pod has which network.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use cnidaria_kube::Requests;
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, LabelSetEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use cnidaria_core::domain::entry::Entry;
 
@@ -53,6 +55,16 @@ pub struct PodNetwork {
     pub network_name: String,
 }
 
+/// The labels of an attachment, shared by its series.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Shared(pub(super) Arc<PodNetwork>);
+
+impl EncodeLabelSet for Shared {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        self.0.encode(encoder)
+    }
+}
+
 impl PodNetwork {
     /// The labels of an attachment.
     pub fn of(entry: &Entry) -> Self {
@@ -85,7 +97,7 @@ pub struct Snapshot {
     /// Requests that were exported as traces, by outcome; `None` unless configured.
     pub exported: Option<[(&'static str, u64); 3]>,
     /// Pods and their networks; empty unless configured.
-    pub pod_networks: Vec<PodNetwork>,
+    pub pod_networks: Vec<Arc<PodNetwork>>,
     /// Traffic of pods' interfaces; empty unless configured.
     pub traffic: Reading,
 }
@@ -100,7 +112,7 @@ pub(super) struct NodeMetrics {
     deferred: Gauge,
     undos: Gauge,
     exported: Family<Export, Counter>,
-    pod_networks: Family<PodNetwork, Gauge>,
+    pod_networks: Family<Shared, Gauge>,
     interfaces: Interfaces,
 }
 
@@ -195,9 +207,15 @@ impl NodeMetrics {
         set(&self.undos, snapshot.undos);
         self.pod_networks.clear();
         for labels in snapshot.pod_networks.into_iter().take(MAX_POD_NETWORKS) {
-            self.pod_networks.get_or_create(&labels).set(0);
+            self.pod_networks.get_or_create(&Shared(labels)).set(0);
         }
         self.interfaces.set(snapshot.traffic);
+    }
+
+    /// Drops the series of pods, which each scrape makes anew.
+    pub(super) fn forget_pods(&self) {
+        self.pod_networks.clear();
+        self.interfaces.clear();
     }
 }
 
@@ -252,11 +270,13 @@ mod tests {
         let metrics = Metrics::default();
         let networks = |count: usize| Snapshot {
             pod_networks: (0..count)
-                .map(|number| PodNetwork {
-                    pod: format!("p{number}"),
-                    namespace: "n".to_owned(),
-                    interface: "net1".to_owned(),
-                    network_name: "n/blue".to_owned(),
+                .map(|number| {
+                    Arc::new(PodNetwork {
+                        pod: format!("p{number}"),
+                        namespace: "n".to_owned(),
+                        interface: "net1".to_owned(),
+                        network_name: "n/blue".to_owned(),
+                    })
                 })
                 .collect(),
             ..Snapshot::default()

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 
 pub use table::{Direction, Traffic};
 
+use super::ledger::Summary;
 use super::metrics::PodNetwork;
-use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::namespace::Namespace;
 use namespace::Files;
 
@@ -32,13 +32,12 @@ const MAX_HUNG: usize = 4;
 #[derive(Debug)]
 pub(super) struct Pod {
     netns: PathBuf,
-    namespace: Namespace,
+    namespace: Arc<Namespace>,
     interfaces: Vec<Interface>,
 }
 
 #[derive(Debug)]
 struct Interface {
-    name: String,
     labels: Arc<PodNetwork>,
 }
 
@@ -111,10 +110,10 @@ impl PodCounters {
     }
 
     /// The counters of the secondary interfaces among some attachments.
-    pub async fn read(&self, entries: Vec<Entry>) -> Reading {
+    pub async fn read(&self, attachments: &[Summary]) -> Reading {
         let _turn = self.turn.lock().await;
         let mut reading = Reading::default();
-        let mut pods = pods(entries, &mut reading.left_out);
+        let mut pods = pods(attachments, &mut reading.left_out);
         let hung = locked(&self.hung).clone();
         pods.retain(|pod| {
             let is_hung = hung.len() >= MAX_HUNG || hung.contains(&pod.netns);
@@ -233,7 +232,11 @@ impl Drop for Leaving {
 impl Reading {
     /// Takes the counters of a pod's interfaces from its table.
     fn add(&mut self, pod: &Pod, table: &str) {
-        let of = |name: &str| pod.interfaces.iter().find(|one| one.name == name);
+        let of = |name: &str| {
+            pod.interfaces
+                .iter()
+                .find(|one| one.labels.interface == name)
+        };
         let found = table::traffic(table, |name| of(name).is_some());
         let before = self.interfaces.len();
         self.interfaces.extend(found.filter_map(|(name, traffic)| {
@@ -246,14 +249,14 @@ impl Reading {
 }
 
 /// The sandboxes with secondary interfaces that stand, in the order of their attachments.
-fn pods(entries: Vec<Entry>, left_out: &mut LeftOut) -> Vec<Pod> {
+fn pods(attachments: &[Summary], left_out: &mut LeftOut) -> Vec<Pod> {
     let mut pods: Vec<Pod> = Vec::new();
     let mut count = 0;
-    for entry in entries {
-        let stands = entry.result.is_some() && !entry.is_default;
-        let Some(netns) = entry
+    for one in attachments {
+        let stands = one.has_result && !one.is_default;
+        let Some(netns) = one
             .netns
-            .clone()
+            .as_deref()
             .filter(|path| stands && !path.is_empty())
         else {
             continue;
@@ -262,16 +265,15 @@ fn pods(entries: Vec<Entry>, left_out: &mut LeftOut) -> Vec<Pod> {
             left_out.limit += 1;
             continue;
         }
-        let Some(namespace) = entry.namespace.clone().filter(Namespace::is_identified) else {
+        let Some(namespace) = one.namespace.clone().filter(|found| found.is_identified()) else {
             left_out.unidentified += 1;
             continue;
         };
         count += 1;
         let interface = Interface {
-            name: entry.if_name.to_string(),
-            labels: Arc::new(PodNetwork::of(&entry)),
+            labels: Arc::clone(&one.labels),
         };
-        let netns = PathBuf::from(netns);
+        let netns = Path::new(netns);
         match pods
             .iter_mut()
             .rev()
@@ -279,7 +281,7 @@ fn pods(entries: Vec<Entry>, left_out: &mut LeftOut) -> Vec<Pod> {
         {
             Some(pod) => pod.interfaces.push(interface),
             None => pods.push(Pod {
-                netns,
+                netns: netns.to_owned(),
                 namespace,
                 interfaces: vec![interface],
             }),

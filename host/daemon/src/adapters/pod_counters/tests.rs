@@ -5,6 +5,7 @@ use std::sync::Condvar;
 use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
+use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::pod::PodRef;
 use cnidaria_core::domain::sandbox::Sandbox;
 use shim_api::deferred::NetnsId;
@@ -35,6 +36,13 @@ fn entry(pod: &str, if_name: &str) -> Entry {
     let result = r#"{"cniVersion":"1.0.0"}"#;
     entry.result = CniResult::parse(result.as_bytes(), entry.conf.cni_version()).ok();
     entry
+}
+
+/// Reads the counters of attachments.
+async fn read(counters: &PodCounters, entries: impl IntoIterator<Item = Entry>) -> Reading {
+    let entries = entries.into_iter();
+    let summaries: Vec<_> = entries.map(|entry| Summary::of(&entry)).collect();
+    counters.read(&summaries).await
 }
 
 fn names(reading: &Reading) -> Vec<String> {
@@ -80,7 +88,7 @@ async fn interfaces_have_counters_by_name() {
         .map(|name| entry("a", name))
         .to_vec();
     entries.extend([entry("gone", "net1"), entry("b", "net2")]);
-    let reading = counters.read(entries).await;
+    let reading = read(&counters, entries).await;
     assert_eq!(names(&reading), ["a net1", "a net2", "b net2"]);
     let (labels, traffic) = &reading.interfaces[0];
     assert_eq!(labels.network_name, "default/n");
@@ -111,7 +119,7 @@ async fn only_what_stands_and_is_identified_is_read() {
         netns: Some(String::new()),
         ..entry("a", "net1")
     };
-    let reading = counters.read(vec![primary, pending, of_multus, gone]).await;
+    let reading = read(&counters, [primary, pending, of_multus, gone]).await;
     assert!(reading.interfaces.is_empty(), "{reading:?}");
     assert_eq!(reading.left_out.unidentified, 1);
 }
@@ -120,7 +128,7 @@ async fn only_what_stands_and_is_identified_is_read() {
 async fn more_interfaces_than_the_limit_are_left_out() {
     let counters = counters(&Arc::default(), PATIENCE);
     let entries = (0..MAX_INTERFACES + 7).map(|number| entry(&format!("p{number}"), "net1"));
-    let reading = counters.read(entries.collect()).await;
+    let reading = read(&counters, entries).await;
     assert_eq!(reading.interfaces.len(), MAX_INTERFACES);
     assert_eq!(reading.left_out.limit, 7);
 }
@@ -130,18 +138,18 @@ async fn a_hung_namespace_holds_up_one_scrape_at_most() {
     let door = Arc::default();
     let counters = counters(&door, SHORT);
     let entries = || ["a", "hung", "b"].map(|pod| entry(pod, "net1")).to_vec();
-    let first = counters.read(entries()).await;
+    let first = read(&counters, entries()).await;
     assert_eq!(names(&first), ["a net1"]);
     assert_eq!(first.left_out.hung, 2);
     // However short: this one does not wait for the namespace.
-    let second = counters.read(entries()).await;
+    let second = read(&counters, entries()).await;
     assert_eq!(names(&second), ["a net1", "b net1"]);
     assert_eq!(second.left_out.hung, 1);
     door.open();
     while !locked(&counters.hung).is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    let third = counters.read(entries()).await;
+    let third = read(&counters, entries()).await;
     assert_eq!(names(&third), ["a net1", "hung net1", "b net1"]);
 }
 
@@ -149,13 +157,9 @@ async fn a_hung_namespace_holds_up_one_scrape_at_most() {
 async fn hung_namespaces_take_few_threads() {
     let door = Arc::default();
     let counters = counters(&door, SHORT);
-    let entries = || {
-        (0..9)
-            .map(|number| entry(&format!("hung{number}"), "net1"))
-            .collect()
-    };
+    let entries = || (0..9).map(|number| entry(&format!("hung{number}"), "net1"));
     for _ in 0..9 {
-        let reading = counters.read(entries()).await;
+        let reading = read(&counters, entries()).await;
         assert_eq!(reading.left_out.hung, 9);
     }
     assert_eq!(locked(&counters.hung).len(), MAX_HUNG);
@@ -167,7 +171,7 @@ async fn a_scraper_that_leaves_makes_no_further_threads() {
     let door = Arc::default();
     let counters = counters(&door, PATIENCE);
     for _ in 0..3 {
-        let reading = counters.read(vec![entry("hung", "net1")]);
+        let reading = read(&counters, [entry("hung", "net1")]);
         let _ = tokio::time::timeout(SHORT, reading).await;
     }
     assert_eq!(locked(&counters.hung).len(), 1);
