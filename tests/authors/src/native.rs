@@ -86,6 +86,7 @@ impl<P> fmt::Debug for Hooks<P> {
 /// What the component did.
 pub fn component(call: &Call, turn: &Turn) -> Done {
     let after = call.left.as_ref().unwrap_or(&call.offered);
+    let after = after.get().expect("what policies left");
     let denial = match &turn.answer {
         Answer::Accept => None,
         Answer::Deny { code, message } => Some((*code, message.clone())),
@@ -133,7 +134,8 @@ impl<'a, P> Native<'a, P> {
     /// What the policy does, where the host refuses edits for the reason that the component's denial
     /// has, if it has one; `None` for a hook that is not one of [`Hooks`].
     pub fn call(&mut self, call: &Call, component: &Done) -> Option<Done> {
-        if let Offered::BeforeAdd(offered, _, later) = &call.offered {
+        let value = call.offered.get().expect("what the hook was offered");
+        if let Offered::BeforeAdd(offered, _, later) = value {
             if self.planned.is_empty() || !later.is_empty() {
                 self.planned = [std::slice::from_ref(offered), &later[..]].concat();
                 self.position = 0;
@@ -150,14 +152,18 @@ impl<'a, P> Native<'a, P> {
         for refusal in [None, reason, behind] {
             testing::host(|host| host.state.clone_from(&before));
             let refusal = refusal.map(|reason| EditError::new(EditErrorKind::Invalid, reason));
-            let done = self.once(&call.offered, refusal)?;
+            let done = self.once(value, refusal)?;
             if done == *component {
                 first = Some(done);
                 break;
             }
             first.get_or_insert(done);
         }
-        let left = call.left.as_ref().unwrap_or(&call.offered);
+        let left = call
+            .left
+            .as_ref()
+            .map(|left| left.get().expect("what policies left"));
+        let left = left.unwrap_or(value);
         if let (Offered::BeforeAdd(left, ..), Some(planned)) =
             (left, self.planned.get_mut(self.position))
         {

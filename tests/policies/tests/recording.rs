@@ -367,3 +367,55 @@ async fn only_a_recorder_that_is_on_records() {
     recorder.flush();
     assert_eq!(records(&status.dir).len(), 16);
 }
+
+/// A policy whose hook status counts to COUNT.
+const COUNTING: &str = r#"(component
+    (component $hook
+        (type $f (func (result (result (error string)))))
+        (import "status" (func $g (type $f)))
+        (export "status" (func $g)))
+    (core module $m (memory (export "memory") 1)
+        (func (export "status") (result i32) (local $n i32)
+            (loop $again
+                (local.set $n (i32.add (local.get $n) (i32.const 1)))
+                (br_if $again (i32.ne (local.get $n) (i32.const COUNT))))
+            i32.const 0))
+    (core instance $i (instantiate $m))
+    (func $status (result (result (error string)))
+        (canon lift (core func $i "status") (memory (core memory $i "memory"))))
+    (instance $hook-instance (instantiate $hook (with "status" (func $status))))
+    (export "cnidaria:policy/status@0.1.0" (instance $hook-instance)))"#;
+
+/// A replay of [`COUNTING`] with the least time limits, and a request for it.
+async fn counting(count: u32) -> (policy_engine::trial::Replay, Recorded) {
+    let module = wat::parse_str(COUNTING.replace("COUNT", &count.to_string())).unwrap();
+    let compiled = Compiled::new(&module).unwrap();
+    let text = json!({"limits": {"timeoutMs": 1, "requestTimeoutMs": 1}}).to_string();
+    let configuration = Configuration::parse("p", Path::new("p.json"), &text).unwrap();
+    let loaded = compiled.load(&configuration).await.unwrap();
+    let turn = json!({"policy": "p", "digest": "", "answer": "accept"});
+    let facts = json!({"command": "STATUS", "containerId": "", "labels": {}, "annotations": {},
+        "pod": null, "namespaceLabels": null, "nodeName": ""});
+    let call = json!({"hook": "status", "offered": "status", "turns": [turn]});
+    let recorded = json!({"atUnixMs": 0, "facts": facts, "calls": [call]});
+    (loaded.replay(), serde_json::from_value(recorded).unwrap())
+}
+
+#[tokio::test]
+async fn a_slow_machine_changes_no_verdict() {
+    let (replay, recorded) = counting(200_000_000).await;
+    let replayed = replay.request(&recorded, "p").await.unwrap();
+    let answers = replayed.turns.iter().flatten().map(|turn| &turn.answer);
+    assert_eq!(answers.collect::<Vec<_>>(), [&Answer::Accept]);
+}
+
+#[tokio::test]
+async fn a_replayed_request_leaves_no_instance() {
+    let (replay, recorded) = counting(1).await;
+    replay.request(&recorded, "p").await.unwrap();
+    let of_one = replay.guest_memory_peak();
+    for _ in 0..10 {
+        replay.request(&recorded, "p").await.unwrap();
+    }
+    assert_eq!(replay.guest_memory_peak(), of_one);
+}

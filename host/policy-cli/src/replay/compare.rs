@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use policy_engine::record::{Answer, Call, Redactor, Turn};
-use policy_engine::{Cause, Finding, Hook, RequestFacts, Severity};
+use policy_engine::{Finding, Hook, RequestFacts, Severity};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -44,28 +44,28 @@ pub(super) enum Compared {
 struct Done(BTreeMap<String, String>);
 
 /// Compares a recorded call with the new turn in it.
+///
+/// # Errors
+/// The record has something else in place of what the hook was offered.
 pub(super) fn compare(
     facts: &RequestFacts,
     call: &Call,
     (policy, new): (&str, Option<&Turn>),
     redactor: &Redactor,
-) -> Compared {
+) -> serde_json::Result<Compared> {
     let old = call.turn(policy);
+    if old.is_none() && new.is_none() {
+        return Ok(Compared::Same);
+    }
     if let Some(old) = old {
         if old.conflict {
-            return Compared::Not("an edit of another policy was in the way");
+            return Ok(Compared::Not("an edit of another policy was in the way"));
         }
-        if matches!(
-            old.answer,
-            Answer::Failed {
-                cause: Cause::Timeout,
-                ..
-            }
-        ) {
-            return Compared::Not("the policy had run out of time");
+        if old.timed_out() {
+            return Ok(Compared::Not("the policy had run out of time"));
         }
         if call.is_cut(policy) {
-            return Compared::Not("the policy had read more than is recorded");
+            return Ok(Compared::Not("the policy had read more than is recorded"));
         }
     }
     let old = old
@@ -75,7 +75,7 @@ pub(super) fn compare(
         .map(|turn| Done::of(turn, call.hook, Some(redactor)))
         .unwrap_or_else(Done::nothing);
     if old == new {
-        return Compared::Same;
+        return Ok(Compared::Same);
     }
     let keys = old.0.keys().chain(new.0.keys());
     let keys: std::collections::BTreeSet<&String> = keys.collect();
@@ -83,7 +83,7 @@ pub(super) fn compare(
         .into_iter()
         .map(|key| (key, old.0.get(key), new.0.get(key)))
         .filter(|(_, old, new)| old != new);
-    let (network, interface) = call.offered.subject().unzip();
+    let (network, interface) = call.offered.get()?.subject().unzip();
     let differences = changed.map(|(field, old, new)| Difference {
         pod: facts
             .pod
@@ -98,7 +98,7 @@ pub(super) fn compare(
         old: old.cloned(),
         new: new.cloned(),
     });
-    Compared::Different(differences.collect())
+    Ok(Compared::Different(differences.collect()))
 }
 
 /// An operation of a patch.
@@ -206,7 +206,7 @@ mod tests {
     fn differences(old: serde_json::Value, new: serde_json::Value) -> Vec<[Option<String>; 3]> {
         let (old, new) = (call(&json!([turn(old)])), call(&json!([turn(new)])));
         let new = new.turn("p");
-        match compare(&facts(), &old, ("p", new), &Redactor::default()) {
+        match compare(&facts(), &old, ("p", new), &Redactor::default()).unwrap() {
             Compared::Different(all) => all
                 .into_iter()
                 .map(|one| [Some(one.field), one.old, one.new])
@@ -262,7 +262,8 @@ mod tests {
     #[test]
     fn a_policy_that_is_not_called_accepts() {
         let accepts = call(&json!([turn(json!({}))]));
-        let compared = |call: &Call, new| compare(&facts(), call, ("p", new), &Redactor::default());
+        let compared =
+            |call: &Call, new| compare(&facts(), call, ("p", new), &Redactor::default()).unwrap();
         assert_eq!(compared(&accepts, None), Compared::Same);
         let nothing = call(&json!([]));
         assert_eq!(compared(&nothing, accepts.turn("p")), Compared::Same);
@@ -272,7 +273,7 @@ mod tests {
     fn accidents_of_the_recording_are_not_compared() {
         let compared = |rest| {
             let call = call(&json!([turn(rest)]));
-            compare(&facts(), &call, ("p", None), &Redactor::default())
+            compare(&facts(), &call, ("p", None), &Redactor::default()).unwrap()
         };
         let is_not = |compared| matches!(compared, Compared::Not(_));
         assert!(is_not(compared(json!({"conflict": true}))));

@@ -18,6 +18,8 @@ pub(super) struct Replayed<'r> {
     pub(super) policy: &'r str,
     pub(super) total: &'r Total,
     pub(super) duration: Duration,
+    /// Requests after too many calls that timed out.
+    pub(super) left: usize,
     /// Bytes of the recording that are not whole requests.
     pub(super) skipped: usize,
     /// Hooks of the module that the recording does not have.
@@ -98,6 +100,12 @@ fn notes(replayed: &Replayed<'_>) -> Vec<String> {
             hooks.join(", ")
         ));
     }
+    if replayed.left > 0 {
+        notes.push(format!(
+            "{} requests are not replayed: the policy timed out too often",
+            replayed.left
+        ));
+    }
     if replayed.skipped > 0 {
         notes.push(format!(
             "{} bytes are torn or damaged and were skipped",
@@ -127,6 +135,7 @@ pub(super) fn json(replayed: &Replayed<'_>) -> String {
         "notCompared": total.incomparable,
         "missing": total.missing,
         "hooksNotRecorded": replayed.unseen.iter().map(|hook| hook.as_str()).collect::<Vec<_>>(),
+        "notReplayed": replayed.left,
         "skippedBytes": replayed.skipped,
         "seconds": replayed.duration.as_secs_f64(),
     });

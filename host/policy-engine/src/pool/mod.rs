@@ -26,7 +26,7 @@ pub(crate) struct Pool {
     services: Arc<Services>,
     background: Mutex<Background>,
     requests: AtomicUsize,
-    /// Whether it is for a request that is not made.
+    /// Whether it is for requests that are not made.
     is_rehearsal: bool,
 }
 
@@ -73,7 +73,7 @@ impl Pool {
         }
     }
 
-    /// A pool for one request that is not made. It takes no instance made ahead, which belongs to
+    /// A pool for requests that are not made. It takes no instance made ahead, which belongs to
     /// the daemon's requests and uses their services.
     pub(crate) fn rehearsing(services: Arc<Services>) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Pool {
         }
     }
 
-    /// Whether the pool is for a request that is not made.
+    /// Whether the pool is for requests that are not made.
     pub(crate) fn is_rehearsal(&self) -> bool {
         self.is_rehearsal
     }
@@ -128,9 +128,10 @@ impl Pool {
         step
     }
 
-    /// Starts background work, which runs when other tasks yield.
+    /// Starts background work, which runs when other tasks yield. That of a request that is not
+    /// made has no response to wait for: its instances are dropped here.
     fn start(self: &Arc<Self>, work: Work) {
-        if work.is_empty() {
+        if work.is_empty() || self.is_rehearsal {
             return;
         }
         // Without a runtime there is nothing to gain.

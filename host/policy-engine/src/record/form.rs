@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::answer::Answer;
+use super::lazy::Lazy;
 use super::tape::{HookNotes, Tape, TurnNotes, Value};
 use crate::model::outside::Outside;
-use crate::model::report::{AddFailure, Finding, Hook};
+use crate::model::report::{AddFailure, Cause, Finding, Hook};
 use crate::model::request::{Origin, PolicyAttachment, RequestFacts, Selection};
 use crate::transaction::{FinaleDraft, OutcomeDraft, SelectionsDraft};
 
@@ -33,13 +34,13 @@ pub struct Call {
     /// The hook.
     pub hook: Hook,
     /// What the first policy was offered.
-    pub offered: Offered,
+    pub offered: Lazy<Offered>,
     /// The policies that have the hook and saw the request, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<Turn>,
     /// What came of the last policy's edits, if it made any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left: Option<Offered>,
+    pub left: Option<Lazy<Offered>>,
 }
 
 /// One policy in one hook.
@@ -52,7 +53,7 @@ pub struct Turn {
     pub digest: String,
     /// What it was offered, if policies before it made edits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<Offered>,
+    pub input: Option<Lazy<Offered>>,
     /// Its answer.
     pub answer: Answer,
     /// RFC 6902 patch of what it edited, as JSON text; empty if nothing.
@@ -145,6 +146,18 @@ pub struct RecordedOutcome {
     pub earlier: BTreeMap<String, String>,
 }
 
+/// A record has something else in place of a value.
+#[cfg(feature = "compile")]
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// In place of what a hook was offered.
+    #[error("not what a hook is offered")]
+    Offered(#[from] serde_json::Error),
+    /// In place of a result.
+    #[error("not a CNI result")]
+    Result(#[from] cni_types::result::Error),
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
@@ -171,32 +184,35 @@ impl Call {
         });
         Self {
             hook: notes.hook,
-            offered: Offered::of(&notes.offered),
+            offered: Offered::of(&notes.offered).into(),
             turns: turns.collect(),
-            left: notes.left.as_ref().map(Offered::of),
+            left: notes.left.as_ref().map(|left| Offered::of(left).into()),
         }
     }
 
     /// What a policy of this name was offered. One that had no turn is offered what the next one in
     /// order was, or what all policies left.
-    pub fn input(&self, policy: &str) -> &Offered {
+    ///
+    /// # Errors
+    /// The record has something else in its place.
+    pub fn input(&self, policy: &str) -> serde_json::Result<&Offered> {
         let mut current = &self.offered;
         for turn in &self.turns {
             if let Some(input) = &turn.input {
                 current = input;
             }
             if turn.policy.as_str() >= policy {
-                return current;
+                return current.get();
             }
         }
-        self.left.as_ref().unwrap_or(current)
+        self.left.as_ref().unwrap_or(current).get()
     }
 
     /// What all policies left.
     #[cfg(feature = "compile")]
-    pub(crate) fn outcome(&self) -> &Offered {
+    pub(crate) fn outcome(&self) -> serde_json::Result<&Offered> {
         let last = self.turns.iter().rev().find_map(|turn| turn.input.as_ref());
-        self.left.as_ref().or(last).unwrap_or(&self.offered)
+        self.left.as_ref().or(last).unwrap_or(&self.offered).get()
     }
 
     /// Whether a call may have asked for more than is recorded.
@@ -211,12 +227,23 @@ impl Call {
 }
 
 impl Turn {
+    /// Whether the policy had run out of time.
+    pub fn timed_out(&self) -> bool {
+        matches!(
+            self.answer,
+            Answer::Failed {
+                cause: Cause::Timeout,
+                ..
+            }
+        )
+    }
+
     pub(crate) fn of(notes: TurnNotes, is_same: bool) -> Self {
         let (edits, omitted) = notes.edits.unwrap_or_default();
         Self {
             policy: notes.policy.to_string(),
             digest: notes.digest.to_string(),
-            input: (!is_same).then(|| Offered::of(&notes.input)),
+            input: (!is_same).then(|| Offered::of(&notes.input).into()),
             answer: notes.answer,
             edits,
             omitted,

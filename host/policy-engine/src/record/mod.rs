@@ -7,6 +7,7 @@
 mod answer;
 mod form;
 mod frame;
+mod lazy;
 mod lookups;
 #[cfg(feature = "compile")]
 mod memory;
@@ -17,8 +18,11 @@ mod tape;
 mod weight;
 
 pub use answer::Answer;
+#[cfg(feature = "compile")]
+pub use form::Unreadable;
 pub use form::{Call, Offered, Recorded, RecordedOutcome, Selections, Slot, Turn};
 pub use frame::{Frames, Head};
+pub use lazy::Lazy;
 #[cfg(feature = "compile")]
 pub use memory::Memory;
 pub use recorder::{Recorder, Status};

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::answer::Answer;
 use super::form::{Offered, Recorded, RecordedOutcome, Turn};
+use super::lazy::Lazy;
 use crate::config::Redaction;
 use crate::model::outside::Bytes;
 use crate::model::request::PolicyAttachment;
@@ -70,7 +71,7 @@ impl Redactor {
         hidden.retain(|value| value.len() >= MIN_HIDDEN);
         for call in &mut recorded.calls {
             self.offered(&mut call.offered);
-            if let Offered::AddFailed(_, why) = &mut call.offered {
+            if let Some(Offered::AddFailed(_, why)) = call.offered.known_mut() {
                 hide_in(&mut why.message, &hidden);
             }
             call.left.iter_mut().for_each(|left| self.offered(left));
@@ -157,7 +158,11 @@ impl Redactor {
         Node::Array(operations).to_string()
     }
 
-    fn offered(&self, offered: &mut Offered) {
+    fn offered(&self, offered: &mut Lazy<Offered>) {
+        // A request that is about to be written was never JSON.
+        let Some(offered) = offered.known_mut() else {
+            return;
+        };
         match offered {
             Offered::Select(networks) | Offered::ValidateSelections(networks) => {
                 let others = networks.others.iter_mut().map(|slot| &mut slot.selection);

@@ -206,22 +206,24 @@ impl Loaded {
 
     /// A host with this policy alone. Hosts share the module and nothing else.
     pub fn host(&self, environment: &Environment) -> PolicyHost {
-        let policy = match self.spec.mode {
-            Mode::Off => Policy::off(Arc::clone(&self.spec)),
-            Mode::Enforce | Mode::Audit => Policy::loaded(
-                Arc::clone(&self.spec),
-                Arc::clone(&self.digest),
-                Arc::clone(&self.module),
-            ),
-        };
         let services = environment.services();
         environment.restore(&services.states, &self.spec);
         PolicyHost::of_policy(
             Config::new(Path::new(""), Path::new(""), Path::new("")),
             Arc::new(services),
-            Arc::new(policy),
+            Arc::new(self.policy(Arc::clone(&self.spec))),
             environment.sink(),
         )
+    }
+
+    /// The policy with this configuration in place of its own.
+    fn policy(&self, spec: Arc<Spec>) -> Policy {
+        match spec.mode {
+            Mode::Off => Policy::off(spec),
+            Mode::Enforce | Mode::Audit => {
+                Policy::loaded(spec, Arc::clone(&self.digest), Arc::clone(&self.module))
+            }
+        }
     }
 
     /// What the policy keeps in a host's state, in order of the keys.

@@ -1,16 +1,27 @@
 //! Runs recorded requests through one policy.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Environment, Loaded};
+use crate::config::{Config, Spec};
 use crate::model::outside::{Outside, RecordedAnswers};
 use crate::model::report::Hook;
-use crate::record::{Call, Noting, Offered, Recorded, Turn};
-use crate::run::host::PolicyHost;
+use crate::pool::Pool;
+use crate::record::{Call, Noting, Offered, Recorded, Turn, Unreadable};
+use crate::run::generation::Generation;
+
+/// Time limit of one call, in milliseconds, in place of the policy's: what a policy does must not
+/// depend on how busy the machine of the replay is.
+const CALL_MS: u64 = 30_000;
+/// Time limit of all calls of a request, in milliseconds: none, but for that of each call.
+const REQUEST_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A policy that recorded requests are offered to. Each thread has its own.
 pub struct Replay {
-    host: PolicyHost,
+    generation: Arc<Generation>,
 }
 
 /// What the policy does with a recorded request.
@@ -27,33 +38,52 @@ impl Loaded {
     /// Prepares to replay records.
     pub fn replay(&self) -> Replay {
         let environment = Environment {
-            cluster: Some(std::sync::Arc::new(Noting(None))),
+            cluster: Some(Arc::new(Noting(None))),
             ..Environment::default()
         };
+        let spec = Arc::new(unhurried(&self.spec));
+        // Drops each request's instance at its end: a thread that replays does nothing else.
+        let pool = Pool::rehearsing(Arc::new(environment.services()));
+        let nowhere = Path::new("");
+        let config = Config {
+            request_timeout: Duration::from_millis(REQUEST_MS),
+            ..Config::new(nowhere, nowhere, nowhere)
+        };
+        let policies = vec![Arc::new(self.policy(spec))];
+        let parts = (Arc::new(pool), None);
         Replay {
-            host: self.host(&environment),
+            generation: Arc::new(Generation::new(1, policies, &config, parts)),
         }
     }
 }
 
+/// The same policy without a time limit that a busy machine reaches.
+fn unhurried(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    spec.limits.timeout_ms = CALL_MS;
+    spec.limits.request_timeout_ms = REQUEST_MS;
+    spec
+}
+
 impl Replay {
+    /// Peak memory of all guests together, in bytes.
+    pub fn guest_memory_peak(&self) -> u64 {
+        self.generation.services().memory.peak()
+    }
+
     /// Offers the policy what the policy `name` was offered.
     ///
     /// # Errors
-    /// If the record has a result that is not one.
-    pub async fn request(
-        &self,
-        recorded: &Recorded,
-        name: &str,
-    ) -> Result<Replayed, cni_types::result::Error> {
+    /// [`Unreadable`] if the record has something else in place of a value that the policy needs.
+    pub async fn request(&self, recorded: &Recorded, name: &str) -> Result<Replayed, Unreadable> {
         let mut others = Outside::default();
         for turn in recorded.calls.iter().flat_map(|call| &call.turns) {
             others.join(&turn.outside, turn.policy == name);
         }
-        let mut session = self.host.current().begin(recorded.facts.clone());
+        let mut session = self.generation.begin(recorded.facts.clone());
         session.keep_notes();
         let mut replayed = Replayed::default();
-        if session.wants_plan() && lacks_plan(&recorded.calls) {
+        if session.wants_plan() && lacks_plan(&recorded.calls)? {
             let missing = "networks after the first in before-add".to_owned();
             replayed.missing.insert(missing);
         }
@@ -80,9 +110,12 @@ impl Replay {
 }
 
 /// Whether the record lacks the later attachments, which before-add hooks of 0.3 see.
-fn lacks_plan(calls: &[Call]) -> bool {
+fn lacks_plan(calls: &[Call]) -> serde_json::Result<bool> {
     let mut adds = calls.iter().filter(|call| call.hook == Hook::BeforeAdd);
-    let first = adds.next().map(|call| &call.offered);
-    let is_alone = matches!(first, Some(Offered::BeforeAdd(_, _, later)) if later.is_empty());
-    is_alone && adds.next().is_some()
+    let Some(first) = adds.next() else {
+        return Ok(false);
+    };
+    let is_alone =
+        matches!(first.offered.get()?, Offered::BeforeAdd(_, _, later) if later.is_empty());
+    Ok(is_alone && adds.next().is_some())
 }

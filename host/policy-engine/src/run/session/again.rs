@@ -8,7 +8,7 @@ use super::Session;
 use crate::model::outside::RecordedAnswers;
 use crate::model::report::{Hook, Report};
 use crate::model::request::PolicyAttachment;
-use crate::record::{Call, HookNotes, Offered, RecordedOutcome, Taping, Value};
+use crate::record::{Call, HookNotes, Offered, RecordedOutcome, Taping, Unreadable, Value};
 use crate::transaction::{AttachmentDraft, FinaleDraft, Working};
 use crate::wasm::stage::{Planned, Stage};
 
@@ -31,16 +31,23 @@ impl Session {
     /// Offers the session's policies what the policy of this name was offered in a recorded call.
     ///
     /// # Errors
-    /// If the record has a result that is not one.
+    /// [`Unreadable`] if the record has something else in place of a value.
     pub(crate) async fn again(
         &mut self,
         call: &Call,
         policy: &str,
         answers: RecordedAnswers,
-    ) -> Result<Again, result::Error> {
+    ) -> Result<Again, Unreadable> {
+        if !self.asks(call.hook, None) {
+            return Ok(Again {
+                notes: None,
+                answers,
+                is_denied: false,
+            });
+        }
         self.answers = Some(answers);
         let mut report = Report::default();
-        let is_denied = match call.input(policy) {
+        let is_denied = match call.input(policy)? {
             Offered::Select(networks) => {
                 let working = Working::new(networks.draft());
                 let stage = Stage::Select;
@@ -56,7 +63,7 @@ impl Session {
                 let reserved = Arc::new(reserved.clone());
                 let working = Working::new(AttachmentDraft::new(attachment.clone(), reserved));
                 let (hook, network) = (Hook::BeforeAdd, Some(&*attachment.network));
-                let plan = self.plan_again(call, attachment);
+                let plan = self.plan_again(call, attachment)?;
                 let stage = |attachment| Stage::BeforeAdd {
                     attachment,
                     plan: plan.clone(),
@@ -146,10 +153,16 @@ impl Session {
 
     /// The plan that before-add hooks of a recorded attachment see: the attachments before it as
     /// the record's policies left them, and those after it if the record has them.
-    fn plan_again(&mut self, call: &Call, attachment: &PolicyAttachment) -> Planned {
+    fn plan_again(
+        &mut self,
+        call: &Call,
+        attachment: &PolicyAttachment,
+    ) -> serde_json::Result<Planned> {
         let position = self.position;
         self.position += 1;
-        if let (0, Offered::BeforeAdd(_, _, later)) = (position, &call.offered) {
+        if position == 0
+            && let Offered::BeforeAdd(_, _, later) = call.offered.get()?
+        {
             self.planned = later.iter().cloned().map(Arc::new).collect();
             self.planned.insert(0, Arc::new(attachment.clone()));
         }
@@ -162,13 +175,13 @@ impl Session {
             }
         };
         put(&mut all, attachment);
-        if let Offered::BeforeAdd(left, ..) = call.outcome() {
+        if let Offered::BeforeAdd(left, ..) = call.outcome()? {
             put(&mut self.planned, left);
         }
-        Planned {
+        Ok(Planned {
             all: all.into(),
             position,
-        }
+        })
     }
 
     /// Runs a hook that edits nothing. Returns whether a policy denied.
