@@ -1,10 +1,5 @@
 //! Calls one function of the host without end, or hands it as much as it takes.
 
-#![expect(
-    clippy::while_immutable_condition,
-    reason = "only the host's deadline ends these loops"
-)]
-
 use std::hint::black_box;
 
 use cnidaria_guest::attachments;
