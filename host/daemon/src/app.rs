@@ -215,11 +215,11 @@ pub async fn run(
     for task in [providing, measuring, showing].into_iter().flatten() {
         task.abort();
     }
-    app.pipeline.drain();
-    // New connections are refused; open ones get their answers.
     listening.abort();
-    // The task's end removes the socket.
+    // Its end removes the socket: new connections are refused, and only then requests are, so that
+    // clients that have not sent one wait for the next daemon.
     let _ = listening.await;
+    app.pipeline.drain();
     stop.send_replace(true);
     if let Err(error) = serving.await {
         tracing::error!(%error, "the server task panicked");
