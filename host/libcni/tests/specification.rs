@@ -125,7 +125,7 @@ async fn add_check_and_del_follow_the_spec_example() {
 
 #[tokio::test]
 async fn status_and_gc_follow_the_specification() {
-    let plugins = Plugins::recording(&["bridge", "tuning", "portmap"]);
+    let plugins = Plugins::recording(&["bridge", "tuning", "portmap", "host-local"]);
     let (conf, runtime) = example();
     let (list, cni) = (list(&conf), plugins.cni());
     let valid = ValidAttachment {
