@@ -29,11 +29,11 @@ fn levels_are_shown_and_changed() {
 #[test]
 fn a_refused_level_is_explained() {
     let answer =
-        r#"{"code":7,"msg":"\"loud\" is none of panic, error, warning, verbose and debug"}"#;
+        r#"{"code":7,"msg":"\"loud\" is not one of panic, error, warning, verbose and debug"}"#;
     let request = format!("POST {} HTTP/1.1\r\n", endpoint::LOG);
     let node = Node::serving_all([(request, 400, answer.to_owned())]);
     let message = node.run(&["log", "loud"]).failure();
-    assert!(message.contains("is none of panic"), "{message}");
+    assert!(message.contains("is not one of panic"), "{message}");
     let refused = Node::idle().run(&["log", "debug,debug"]);
     assert_eq!(refused.exit, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("second level"), "{refused:?}");

@@ -174,7 +174,7 @@ fn level(keys: &RawObject, warnings: &mut Vec<String>) -> Result<LogLevel, value
     Ok(LogLevel::parse(&level).unwrap_or_else(|| {
         let found = value::shorten(&level);
         warnings.push(format!(
-            "logLevel: {found:?} is none of panic, error, warning, verbose and debug: warning is taken"
+            "logLevel: {found:?} is not one of panic, error, warning, verbose and debug: warning is taken"
         ));
         LogLevel::default()
     }))
@@ -270,7 +270,7 @@ mod tests {
             panic!("{warnings:?}");
         };
         assert!(
-            warning.starts_with(r#"logLevel: "loud" is none of panic"#),
+            warning.starts_with(r#"logLevel: "loud" is not one of panic"#),
             "{warning}"
         );
     }

@@ -31,7 +31,7 @@ const MAX_NAME: usize = 128;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     /// Not a level.
-    #[error("{0:?} is none of panic, error, warning, verbose and debug")]
+    #[error("{0:?} is not one of panic, error, warning, verbose and debug")]
     Level(String),
     /// Not a module of this project.
     #[error("{module:?} is not a module of {}, as the lines of the log name them", CRATES.join(", "))]

@@ -5,6 +5,7 @@ mod again;
 mod allowances;
 mod begin;
 mod chain;
+mod gate;
 mod node;
 mod settle;
 mod time;
