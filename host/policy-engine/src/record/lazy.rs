@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 /// A value that is known, or is JSON that was not parsed yet.
 #[derive(Debug, Clone)]
 pub struct Lazy<T> {
-    /// Empty if the value never was JSON.
+    /// `None` if the value was not read from a record.
     text: Option<Box<RawValue>>,
     value: OnceLock<T>,
 }

@@ -195,7 +195,8 @@ impl super::Contents {
     }
 }
 
-/// Removes the keys that a request bound, or restores what it found there, unless it succeeds, even if it is dropped half-way.
+/// Removes the keys that a request bound, or restores what it found there, unless the request
+/// succeeds, also if it is dropped half-way.
 pub(crate) struct Guard {
     states: Arc<States>,
     request: Option<Arc<RequestFacts>>,

@@ -153,7 +153,7 @@ struct Directory {
 #[derive(Debug)]
 struct Plan {
     stamp: Stamp,
-    /// None if the file is damaged.
+    /// Empty if the file is damaged.
     attachments: Vec<Planned>,
 }
 
