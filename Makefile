@@ -36,7 +36,7 @@ help:
 
 .PHONY: demo
 demo:
-	@tests/setup/install demo
+	@tests/setup/install demo "$(built)"
 	$(CARGO) build --bins -p cnidaria-daemon -p cnidaria -p cnidaria-demo -p test-artifacts
 	$(CARGO) build-shim
 	"$(built)/debug/test-artifacts" build all
@@ -44,7 +44,7 @@ demo:
 
 .PHONY: test
 test:
-	@tests/setup/install test
+	@tests/setup/install test "$(built)"
 # Build all targets although only binaries are needed: tests enable extra features of shared
 # dependencies, which would otherwise be built twice.
 	$(CARGO) build --workspace --all-targets

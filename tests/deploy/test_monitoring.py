@@ -29,6 +29,7 @@ SERIES = [
     ("cnidaria_build_info", "gauge", {"version": "0.1.0"}),
     ("cnidaria_watch_up", "gauge", {"kind": "Pod"}),
     ("cnidaria_api_requests", "counter", {"verb": "patch", "resource": "pods", "code": "200"}),
+    ("cnidaria_socket_up", "gauge", {}),
     ("cnidaria_delegates_running", "gauge", {}),
     ("cnidaria_delegates_waiting", "gauge", {}),
     ("cnidaria_ledger_containers", "gauge", {}),

@@ -45,7 +45,7 @@ use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
 use config::own::OwnConfig;
 use config::places;
-use listening::{Listening, Tenures};
+use listening::{Listening, Tenures, Unbound};
 use policy_status::Noticing;
 use removal::Removal;
 use surroundings::{cgroup, cgroup_dir, helper, plugin_path};
@@ -158,6 +158,7 @@ pub async fn run(
         socket,
         tenures: Arc::clone(&tenures),
         replace,
+        unbound: Arc::clone(&app.unbound),
     };
     let listening = supervision::spawn("socket", listening, |one| Box::pin(one.keep()));
     let serving = Serving {
@@ -317,6 +318,8 @@ struct App {
     traces: Option<Traces>,
     /// Number of responses sent.
     answers: watch::Sender<u64>,
+    /// Why the removed socket could not be bound again.
+    unbound: Arc<Unbound>,
     cni_dir: PathBuf,
 }
 
@@ -408,6 +411,7 @@ impl App {
             leaving: watch::Sender::new(false),
             traces,
             answers: watch::Sender::new(0),
+            unbound: Arc::default(),
             cni_dir: config.cni_dir.clone(),
         })
     }

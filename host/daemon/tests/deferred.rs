@@ -178,14 +178,18 @@ async fn misnamed_deferred_record_is_not_executed() {
 
 #[tokio::test]
 async fn a_namespace_of_before_a_reboot_is_not_entered() {
-    // This process's own, so that the path exists.
-    let netns = "/proc/self/ns/net";
+    // The fakes' file of the pod's namespace.
+    let netns = "/";
     for (boot_id, expected) in [(None, netns), (Some("before"), "")] {
         let (world, pipeline) = deleted_unheard().await;
         let mut request = shim_api::Request::parse(&body("DEL", "a")).unwrap();
         request.env.insert("CNI_NETNS".into(), netns.into());
         let mut record = Record::of(request);
         record.boot_id = boot_id.map_or(record.boot_id, str::to_owned);
+        for entry in world.recorded.lock().unwrap().get_mut("cid-a").unwrap() {
+            let namespace = entry.namespace.as_mut().unwrap();
+            namespace.boot_id.clone_from(&record.boot_id);
+        }
         world.defer("cid-a", record.to_json());
         pipeline.finish_deferred(Path::new(DIR), false).await;
         assert_eq!(world.netns.lock().unwrap().as_deref(), Some(expected));

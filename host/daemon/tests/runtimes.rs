@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
-use shim_api::deferred::Record;
+use shim_api::deferred::{Record, boot_id};
 use support::runtimes::{Node, USUAL, deletions, given, plug};
 
 #[tokio::test]
@@ -261,6 +261,68 @@ async fn a_del_from_another_namespace_spares_a_pod() {
     node.world.fail("nothing at /run/netns/a");
     node.log();
     daemon.handle(&apart("DEL").to_json()).await.unwrap();
+    assert_eq!(deletions(&node.log()), ["del one", "del default"]);
+}
+
+/// The other namespace is gone by the time the DEL is carried out.
+#[tokio::test]
+async fn a_late_del_of_another_namespace_spares_a_pod() {
+    for (named, lives, is_spared) in [
+        ("apart", true, true),
+        ("apart", false, false),
+        // The fakes' file of the pod's own namespace.
+        ("/", true, false),
+    ] {
+        for is_planned in [true, false] {
+            let node = Node::new();
+            *node.world.boot.lock().unwrap() = boot_id();
+            let runtime = node.runtime(USUAL, "l");
+            let daemon = node.daemon().await;
+            runtime.call(&daemon, "ADD", "a").await.unwrap();
+            if !is_planned {
+                std::fs::remove_file(node.path("l/cid-a")).unwrap();
+            }
+            let netns = node.path(named);
+            let mut request = runtime.request("DEL", "a");
+            let path = netns.display().to_string();
+            request.env.insert("CNI_NETNS".into(), path.clone());
+            if named == "apart" {
+                std::fs::write(&netns, "").unwrap();
+            }
+            let record = Record::of(request).to_json();
+            if named == "apart" {
+                std::fs::remove_file(&netns).unwrap();
+            }
+            node.world.fail(&format!("nothing at {path}"));
+            if !lives {
+                node.world.fail("nothing at /run/netns/a");
+            }
+            std::fs::create_dir_all(node.path("l/.deferred")).unwrap();
+            std::fs::write(node.path("l/.deferred/cid-a"), record).unwrap();
+            node.log();
+            daemon.finish_deferred(&node.path("l"), false).await;
+            let what = format!("{named}, {lives}, {is_planned}");
+            assert_eq!(deletions(&node.log()).is_empty(), is_spared, "{what}");
+            assert!(!node.path("l/.deferred/cid-a").exists(), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn results_alone_spare_a_pod_as_well() {
+    let node = Node::new();
+    let runtime = node.runtime(USUAL, "l");
+    let daemon = node.daemon().await;
+    runtime.call(&daemon, "ADD", "a").await.unwrap();
+    std::fs::remove_file(node.path("l/cid-a")).unwrap();
+    let path = node.path("apart").display().to_string();
+    node.world.apart(&path);
+    let mut request = runtime.request("DEL", "a");
+    request.env.insert("CNI_NETNS".into(), path);
+    node.log();
+    daemon.handle(&request.to_json()).await.unwrap();
+    assert!(deletions(&node.log()).is_empty());
+    runtime.call(&daemon, "DEL", "a").await.unwrap();
     assert_eq!(deletions(&node.log()), ["del one", "del default"]);
 }
 

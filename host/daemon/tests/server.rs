@@ -32,6 +32,10 @@ impl Handler for Faulty {
         true
     }
 
+    fn unbound(&self) -> Option<String> {
+        None
+    }
+
     fn policies(&self) -> Vec<u8> {
         Vec::new()
     }

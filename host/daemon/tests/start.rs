@@ -158,8 +158,12 @@ fn conf_outlives_the_daemon_and_its_socket() {
 
 /// The answer to a GET on the socket.
 fn get(rig: &Rig, path: &str) -> String {
+    get_at(&rig.path("run/multus.sock"), path)
+}
+
+fn get_at(socket: &Path, path: &str) -> String {
     use std::io::{Read as _, Write as _};
-    let mut stream = std::os::unix::net::UnixStream::connect(rig.path("run/multus.sock")).unwrap();
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -252,6 +256,30 @@ fn a_removed_socket_is_bound_again() {
     assert!(lock.try_lock().is_err());
     assert_eq!(running.end(), Some(0));
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_socket_that_cannot_be_bound_fails_probes() {
+    let rig = Rig::new();
+    let (mut running, log) = logged(&rig);
+    let (dir, moved) = (rig.path("run"), rig.path("moved"));
+    std::fs::write(&moved, "").unwrap();
+    // At once: the daemon has no time to make the directory again.
+    let (here, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+    rustix::fs::renameat_with(here, &dir, here, &moved, exchange).unwrap();
+    until(|| log_has(&log, "cannot be bound again"));
+    for path in ["/healthz", "/readyz"] {
+        let answer = get_at(&moved.join("multus.sock"), path);
+        assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+        assert!(answer.contains("cannot be bound again: "), "{answer}");
+    }
+    std::fs::remove_file(&dir).unwrap();
+    running.wait_for(&dir.join("multus.sock"));
+    until(|| log_has(&log, "bound it again"));
+    for path in ["/healthz", "/readyz"] {
+        until(|| get(&rig, path).starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(running.end(), Some(0));
 }
 
 #[test]

@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 /// Names of the known members.
 pub const MEMBERS: [&str; 3] = [IPS, MAC, CNI_ARGS];
 
-const IPS: &str = "ips";
-const MAC: &str = "mac";
-const CNI_ARGS: &str = "cni-args";
+pub(crate) const IPS: &str = "ips";
+pub(crate) const MAC: &str = "mac";
+pub(crate) const CNI_ARGS: &str = "cni-args";
 
 /// Maximum number of unknown members kept.
 const MAX_UNKNOWN: usize = 8;

@@ -15,6 +15,7 @@ pub mod exchange;
 pub mod explain;
 pub mod http;
 pub mod log;
+mod mismatch;
 mod object;
 pub mod peer_credentials;
 pub mod request;

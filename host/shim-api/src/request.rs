@@ -11,7 +11,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::attributes::InterfaceAttributes;
-use crate::object;
+use crate::{mismatch, object};
 
 /// Maximum bytes of a CNI configuration.
 pub const MAX_CONFIG_BYTES: usize = 8 << 20;
@@ -101,6 +101,16 @@ pub enum Error {
         /// Column, from 1.
         column: usize,
     },
+    /// A member has a wrong type.
+    #[error("request: {path}: expected {expected}, found {found}")]
+    Member {
+        /// Such as `interfaceAttributes.ips[1]`.
+        path: String,
+        /// The expected type, in words.
+        expected: &'static str,
+        /// The type found; for a number or a boolean, its value.
+        found: String,
+    },
     /// The decoded configuration is larger than [`MAX_CONFIG_BYTES`].
     #[error("config of {actual} bytes, at most {limit} are taken")]
     ConfigTooLarge {
@@ -131,7 +141,7 @@ impl Request {
                 limit: MAX_BODY_BYTES,
             });
         }
-        let request: Self = object::parse(body).map_err(refused)?;
+        let request: Self = object::parse(body).map_err(|error| refused(error, body))?;
         request.check_size()?;
         Ok(request)
     }
@@ -161,13 +171,20 @@ impl Request {
     }
 }
 
-fn refused(error: serde_json::Error) -> Error {
-    match error.is_data() {
-        true => Error::Shape {
+fn refused(error: serde_json::Error, body: &[u8]) -> Error {
+    if !error.is_data() {
+        return Error::Json(error);
+    }
+    match mismatch::in_request(body) {
+        Some(wrong) => Error::Member {
+            path: wrong.path,
+            expected: wrong.expected,
+            found: wrong.found,
+        },
+        None => Error::Shape {
             line: error.line(),
             column: error.column(),
         },
-        false => Error::Json(error),
     }
 }
 
@@ -291,10 +308,57 @@ mod tests {
         ] {
             let error = Request::parse(body.as_bytes()).expect_err(body);
             assert!(
-                matches!(error, Error::Json(_) | Error::Shape { .. }),
+                !matches!(error, Error::BodyTooLarge { .. }),
                 "{body}: {error:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_wrong_member_is_named_by_its_path() {
+        for (body, expected) in [
+            (
+                r#"{"env":["A=secret"]}"#,
+                "env: expected an object, found a list",
+            ),
+            (
+                r#"{"Env":{"A":"b","C":7}}"#,
+                "env.C: expected a string, found 7",
+            ),
+            (
+                r#"{"config":"secret!"}"#,
+                "config: expected base64, found a string",
+            ),
+            (
+                r#"{"config":{}}"#,
+                "config: expected base64, found an object",
+            ),
+            (
+                r#"{"interfaceAttributes":["secret"]}"#,
+                "interfaceAttributes: expected an object, found a list",
+            ),
+            (
+                r#"{"interfaceAttributes":{"ips":"secret"}}"#,
+                "interfaceAttributes.ips: expected a list, found a string",
+            ),
+            (
+                r#"{"interfaceAttributes":{"x":7,"IPs":["10.0.0.9/24",{}]}}"#,
+                "interfaceAttributes.ips[1]: expected a string, found an object",
+            ),
+            (
+                r#"{"interfaceAttributes":{"mac":true}}"#,
+                "interfaceAttributes.mac: expected a string, found true",
+            ),
+            (
+                r#"{"interfaceAttributes":{"cni-args":"secret"}}"#,
+                "interfaceAttributes.cni-args: expected an object, found a string",
+            ),
+        ] {
+            let error = Request::parse(body.as_bytes()).expect_err(body).to_string();
+            assert_eq!(error, format!("request: {expected}"), "{body}");
+        }
+        let error = Request::parse(b"[]").expect_err("a list");
+        assert!(matches!(error, Error::Shape { .. }), "{error:?}");
     }
 
     #[test]

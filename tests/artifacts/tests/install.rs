@@ -3,7 +3,8 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -40,6 +41,16 @@ struct World(tempfile::TempDir);
 struct Finished {
     succeeded: bool,
     text: String,
+}
+
+impl Finished {
+    fn of(output: Output) -> Self {
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Self {
+            succeeded: output.status.success(),
+            text: text.concat(),
+        }
+    }
 }
 
 impl World {
@@ -81,25 +92,20 @@ impl World {
         fs::write(self.path(name), text).unwrap();
     }
 
-    fn run(&self, program: &Path, arguments: &[&str]) -> Finished {
-        let Output {
-            status,
-            stdout,
-            stderr,
-        } = Command::new(program)
+    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env_clear()
             .env("PATH", self.path("bin"))
             .env("WORLD", self.0.path())
             .env("CNIDARIA_SETUP_ROOT", self.path("root"))
-            .current_dir(self.0.path())
-            .output()
-            .unwrap();
-        let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
-        Finished {
-            succeeded: status.success(),
-            text: text.concat(),
-        }
+            .current_dir(self.0.path());
+        command
+    }
+
+    fn run(&self, program: &Path, arguments: &[&str]) -> Finished {
+        Finished::of(self.command(program, arguments).output().unwrap())
     }
 
     fn install(&self) -> Finished {
@@ -258,6 +264,47 @@ fn an_ordinary_user_needs_only_rustup() {
         symlink(world.path("nothing"), path).unwrap();
     }
     world.chooses("rustc 1.95.0, which has wasm32-unknown-unknown");
+}
+
+/// As an ordinary user, whom no fake can make of root.
+#[test]
+fn a_directory_of_root_is_reported() {
+    let world = World::new(&[("uid", "65534")]);
+    let source = world.path("source");
+    for directory in ["source/tests/setup", "built/debug"] {
+        fs::create_dir_all(world.path(directory)).unwrap();
+    }
+    let script = source.join("tests/setup/install");
+    fs::copy(workspace().join("tests/setup/install"), &script).unwrap();
+    fs::copy(workspace().join("Cargo.toml"), source.join("Cargo.toml")).unwrap();
+    let permit = |path: &Path, mode| {
+        fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    permit(world.0.path(), 0o755);
+    permit(&world.path("calls"), 0o666);
+    permit(&world.path("built/debug"), 0o555);
+    let built = world.path("built").display().to_string();
+    let mut command = world.command(&script, &["demo", &built]);
+    if fs::metadata("/proc/self").unwrap().uid() == 0 {
+        command.uid(65534).gid(65534);
+    }
+    let said = Finished::of(command.output().unwrap());
+    assert!(!said.succeeded);
+    let expected = format!("You cannot write to {built}");
+    assert!(said.text.starts_with(&expected), "{}", said.text);
+    let cure = format!("  sudo chown -R 65534 '{built}'\n");
+    assert!(said.text.ends_with(&cure), "{}", said.text);
+}
+
+#[test]
+fn an_unusable_tmpdir_is_reported() {
+    let world = World::new(&[]);
+    let script = workspace().join("tests/setup/install");
+    let mut command = world.command(&script, &["demo"]);
+    let said = command.env("TMPDIR", world.path("missing")).output();
+    let said = Finished::of(said.unwrap());
+    assert!(!said.succeeded);
+    assert!(said.text.ends_with("  unset TMPDIR\n"), "{}", said.text);
 }
 
 #[test]

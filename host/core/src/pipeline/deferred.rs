@@ -15,6 +15,7 @@ use super::limits::{after, patiently};
 use super::turns::{Held, Turn, Work};
 use super::{Error, Pipeline, deletion, directories, pod_netns, undo};
 use crate::domain::entry::Entry;
+use crate::domain::namespace::Namespace;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{DeferredDel, Recorded};
 use crate::stages::deferred;
@@ -238,15 +239,20 @@ async fn undo_record(
     record: &DeferredDel,
 ) -> Result<bool, Error> {
     match request(pipeline, &dirs.cni, container, &record.text).await {
-        Ok(mut request) => {
+        Ok((mut request, named)) => {
             directories::locate(pipeline, &mut request).await;
             let dirs = Dirs::of(&request.conf);
+            if let Some(named) = named
+                && deletion::is_recorded_of_another(pipeline, &dirs, &request, &named).await
+            {
+                return Ok(false);
+            }
             let recorded = pipeline
                 .ports
                 .ledger
                 .find(&dirs.cni, &request.sandbox())
                 .await;
-            if deletion::is_of_another(pipeline, &recorded, &request).await {
+            if deletion::is_of_another(pipeline, &dirs, &recorded, &request).await {
                 return Ok(false);
             }
             deletion::undo_all(pipeline, &dirs, &request, recorded).await?;
@@ -278,12 +284,13 @@ async fn undo_record(
     Ok(true)
 }
 
+/// The request of a record, and the namespace that it named when it was recorded.
 async fn request(
     pipeline: &Pipeline,
     cni_dir: &Path,
     container: &ContainerId,
     text: &[u8],
-) -> Result<PodRequest, deferred::Error> {
+) -> Result<(PodRequest, Option<Namespace>), deferred::Error> {
     let (mut request, record) =
         deferred::parse(text, container, &pipeline.overlay, pipeline.naming())?;
     let found = match &request.netns {
@@ -295,5 +302,11 @@ async fn request(
         request.netns = Some(String::new());
     }
     cni_dir.clone_into(&mut Arc::make_mut(&mut request.conf).cni_dir);
-    Ok(request)
+    let named = record.netns.map(|file| Namespace {
+        boot_id: record.boot_id,
+        file,
+        cookie: None,
+        added_at: None,
+    });
+    Ok((request, named))
 }

@@ -100,7 +100,7 @@ async fn reach<'a>(pipeline: &Pipeline, dirs: &Dirs, request: &'a PodRequest) ->
     }
     let (ledger, sandbox) = (&pipeline.ports.ledger, request.sandbox());
     let recorded = ledger.find(&dirs.cni, &sandbox).await;
-    if is_of_another(pipeline, &recorded, request).await {
+    if is_of_another(pipeline, dirs, &recorded, request).await {
         return None;
     }
     let known = match recorded {
@@ -128,7 +128,7 @@ async fn delete(pipeline: &Arc<Pipeline>, request: &PodRequest) -> Result<(), Er
         .ledger
         .find(&dirs.cni, &request.sandbox())
         .await;
-    if is_of_another(pipeline, &recorded, request).await {
+    if is_of_another(pipeline, &dirs, &recorded, request).await {
         return Ok(());
     }
     match recorded {

@@ -2,6 +2,7 @@
 //! result cache and cluster know. Requests and recorded DELs share it; the caller holds the
 //! container's turn.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures_util::future;
@@ -10,6 +11,7 @@ use super::cluster_entries::{Described, likely, of_cluster, of_default_network};
 use super::dirs::Dirs;
 use super::{Error, Pipeline, pod_netns, undo};
 use crate::domain::entry::{self, Entry};
+use crate::domain::namespace::Namespace;
 use crate::domain::sandbox::Sandbox;
 use crate::ports::{LedgerError, Lost, Recorded};
 use crate::stages::request::PodRequest;
@@ -132,15 +134,12 @@ async fn one_of(
 /// container's own exists, and so undoes nothing.
 pub(super) async fn is_of_another(
     pipeline: &Pipeline,
+    dirs: &Dirs,
     recorded: &Result<Recorded, LedgerError>,
     request: &PodRequest,
 ) -> bool {
-    let known = match recorded {
-        Ok(Recorded::Whole(entries)) => entries.as_slice(),
-        Ok(Recorded::Partial { known, .. }) => known,
-        _ => &[],
-    };
-    for entry in known {
+    let sandbox = request.sandbox();
+    for entry in known(pipeline, dirs, recorded, &sandbox).await.iter() {
         if pod_netns::is_apart(pipeline, entry).await {
             tracing::warn!(
                 container = %request.container_id,
@@ -165,6 +164,53 @@ pub(super) async fn is_of_another(
         );
     }
     is_another
+}
+
+/// Whether a DEL that was recorded in `named` is not about the container, because the container's
+/// own namespace is another one and exists.
+pub(super) async fn is_recorded_of_another(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    request: &PodRequest,
+    named: &Namespace,
+) -> bool {
+    // Entries keep the paths at which they were made.
+    let sandbox = Sandbox {
+        netns: None,
+        ..request.sandbox()
+    };
+    let recorded = pipeline.ports.ledger.find(&dirs.cni, &sandbox).await;
+    for entry in known(pipeline, dirs, &recorded, &sandbox).await.iter() {
+        if pod_netns::is_apart_from(pipeline, entry, named).await {
+            tracing::warn!(
+                container = %request.container_id,
+                pod = %entry.pod,
+                own = entry.netns,
+                "a recorded DEL is of another network namespace than that of the container, which exists; undoing nothing"
+            );
+            return true;
+        }
+    }
+    false
+}
+
+/// What is recorded for a container: its plan or, without one, its results.
+async fn known<'a>(
+    pipeline: &Pipeline,
+    dirs: &Dirs,
+    recorded: &'a Result<Recorded, LedgerError>,
+    sandbox: &Sandbox,
+) -> Cow<'a, [Entry]> {
+    let (container, if_name) = (&sandbox.container_id, &sandbox.if_name);
+    match recorded {
+        Ok(Recorded::Whole(entries)) => Cow::Borrowed(entries),
+        Ok(Recorded::Partial { known, .. }) => Cow::Borrowed(known),
+        Ok(Recorded::Nothing) if !pipeline.undone.has(&dirs.cni, container, if_name) => {
+            let results = pipeline.ports.ledger.results(&dirs.cni, sandbox);
+            Cow::Owned(results.await.unwrap_or_default())
+        }
+        _ => Cow::Borrowed(&[]),
+    }
 }
 
 /// Whether no namespace of the sandbox is at the path that its request names.

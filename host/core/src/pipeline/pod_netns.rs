@@ -118,11 +118,24 @@ pub(super) async fn is_apart(pipeline: &Pipeline, entry: &Entry) -> bool {
         Ok(AtPath::Node) => true,
         Ok(AtPath::Nothing) | Err(_) => false,
     };
-    if !is_another {
-        return false;
+    is_another && lives(pipeline, recorded, added_at).await
+}
+
+/// As [`is_apart`], for a namespace that a request named when it was recorded, and that may be gone
+/// by now. The attachment has the path of its ADD.
+pub(super) async fn is_apart_from(pipeline: &Pipeline, entry: &Entry, named: &Namespace) -> bool {
+    match (&entry.namespace, entry.netns.as_deref()) {
+        (Some(recorded), Some(added_at)) if !recorded.is(named) => {
+            lives(pipeline, recorded, added_at).await
+        }
+        _ => false,
     }
-    let own = pod_network.at(Path::new(added_at)).await;
-    matches!(own, Ok(AtPath::Pod(found)) if recorded.is(&found))
+}
+
+/// Whether a recorded namespace is at this path.
+async fn lives(pipeline: &Pipeline, recorded: &Namespace, path: &str) -> bool {
+    let found = pipeline.ports.pod_network.at(Path::new(path)).await;
+    matches!(found, Ok(AtPath::Pod(found)) if recorded.is(&found))
 }
 
 pub(super) async fn at(

@@ -33,6 +33,10 @@ impl Handler for App {
         !self.pipeline.is_draining()
     }
 
+    fn unbound(&self) -> Option<String> {
+        self.unbound.reason()
+    }
+
     fn policies(&self) -> Vec<u8> {
         let policies = self
             .policies

@@ -2,7 +2,7 @@
 //! the daemon runs. Leaves the socket of another daemon alone.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cnidaria_core::report;
@@ -19,6 +19,25 @@ use crate::watch::Watch;
 const BIND_AGAIN: Duration = Duration::from_secs(1);
 /// Minimum interval between logs of that.
 const LOG_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why the removed socket could not be bound again, while it is not.
+#[derive(Debug, Default)]
+pub(super) struct Unbound(Mutex<Option<String>>);
+
+impl Unbound {
+    /// The last reason; `None` while the socket is in place.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.lock().clone()
+    }
+
+    fn set(&self, reason: Option<String>) {
+        *self.lock() = reason;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The daemon's tenure, and those it began after the directory was removed with its lock.
 pub(super) struct Tenures(Mutex<Vec<Arc<Tenure>>>);
@@ -49,6 +68,8 @@ pub(super) struct Listening {
     pub(super) tenures: Arc<Tenures>,
     /// Where the server takes new listeners from.
     pub(super) replace: mpsc::Sender<UnixListener>,
+    /// Why the socket is not bound.
+    pub(super) unbound: Arc<Unbound>,
 }
 
 impl Listening {
@@ -57,6 +78,7 @@ impl Listening {
         loop {
             self.await_removal().await;
             self.bind_again().await;
+            self.unbound.set(None);
         }
     }
 
@@ -107,11 +129,12 @@ impl Listening {
                     if logged.is_none_or(|at| at.elapsed() >= LOG_AGAIN) {
                         tracing::error!(
                             socket = %path.display(),
-                            error,
+                            error = error.as_str(),
                             "the daemon's socket was removed and cannot be bound again, so no request arrives; trying again. Restart the daemon if its directory is a mount that was removed"
                         );
                         logged = Some(Instant::now());
                     }
+                    self.unbound.set(Some(error));
                     sleep(BIND_AGAIN).await;
                 }
             }

@@ -18,6 +18,7 @@ impl App {
         let mut snapshot = Snapshot {
             delegates_running,
             delegates_waiting,
+            is_unbound: self.unbound.reason().is_some(),
             ..Snapshot::default()
         };
         if let Some(kube) = &self.kube {

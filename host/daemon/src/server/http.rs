@@ -24,6 +24,8 @@ pub trait Handler: Send + Sync {
     fn answered(&self, handler: &'static str, method: &'static str, status: StatusCode);
     /// Whether requests are accepted: `/readyz`.
     fn ready(&self) -> bool;
+    /// Why the daemon's socket is not at its path, so that new clients cannot connect.
+    fn unbound(&self) -> Option<String>;
     /// Answers `GET /v1/policies` with JSON.
     fn policies(&self) -> Vec<u8>;
     /// Answers `GET /v1/attachments` with status and JSON.
@@ -139,9 +141,9 @@ async fn route(handler: Arc<dyn Handler>, request: Request<Incoming>) -> (Status
                 Err(refused) => refused,
             }
         }
-        endpoint::HEALTHZ if reads => (StatusCode::OK, Vec::new()),
+        endpoint::HEALTHZ if reads => reachable(handler.unbound()),
         endpoint::READYZ if reads => match handler.ready() {
-            true => (StatusCode::OK, Vec::new()),
+            true => reachable(handler.unbound()),
             false => (StatusCode::SERVICE_UNAVAILABLE, Vec::new()),
         },
         endpoint::POLICIES if method == Method::GET => (StatusCode::OK, handler.policies()),
@@ -172,6 +174,23 @@ fn self_delegated() -> (StatusCode, Vec<u8>) {
     let message = "a delegate of this daemon has executed the shim: the type in the network's conf is \
                    a shim under another name, or something that executes one";
     refused(&CniError::new(code::INVALID_CONFIG, message))
+}
+
+/// The answer to a probe. Only a client that connected before, or through a directory that was
+/// moved, can read why the socket is not bound.
+fn reachable(unbound: Option<String>) -> (StatusCode, Vec<u8>) {
+    match unbound {
+        None => (StatusCode::OK, Vec::new()),
+        Some(reason) => {
+            let message =
+                format!("the daemon's socket was removed and cannot be bound again: {reason}");
+            let error = CniError::new(code::TRY_AGAIN_LATER, message);
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                shim_api::response::failure(&error),
+            )
+        }
+    }
 }
 
 /// The answer to a request whose handler panicked. The log has the details.

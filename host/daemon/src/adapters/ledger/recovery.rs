@@ -364,12 +364,21 @@ pub(super) fn entry(
     if plugins.any(|plugin| Shims::default().are(plugin.as_str())) {
         return None;
     }
-    let netns = sandbox.netns.clone();
+    let added_at = Some(cached.netns.clone()).filter(|path| !path.is_empty());
+    let netns = sandbox.netns.clone().or_else(|| added_at.clone());
     let file = || results.cache.path(&cached.key);
     let namespace = namespace_of(&cached).or_else(|| results.boot.namespace(&file()));
+    let namespace = namespace.map(|namespace| Namespace {
+        // Of a request that names another path.
+        added_at: match netns.as_deref() {
+            Some("") | None => None,
+            named => added_at.clone().filter(|path| named != Some(path)),
+        },
+        ..namespace
+    });
     Some(Entry {
         container_id: cached.key.container_id.clone(),
-        netns: netns.or(Some(cached.netns.clone()).filter(|netns| !netns.is_empty())),
+        netns,
         pod: sandbox.pod.clone(),
         runtime_network: runtime_network_of(&cached),
         added_at: added_at_of(&cached),

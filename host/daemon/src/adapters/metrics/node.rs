@@ -84,6 +84,8 @@ pub struct Snapshot {
     pub watches: Vec<(&'static str, bool)>,
     /// Requests to the API server since the start.
     pub requests: Vec<Requests>,
+    /// Whether the daemon's socket was removed and cannot be bound again.
+    pub is_unbound: bool,
     /// Delegates that run now.
     pub delegates_running: usize,
     /// Delegates that wait for a slot.
@@ -106,6 +108,7 @@ pub struct Snapshot {
 pub(super) struct NodeMetrics {
     watches: Family<Watch, Gauge>,
     requests: Family<RequestLabels, Counter>,
+    socket: Gauge,
     delegates_running: Gauge,
     delegates_waiting: Gauge,
     containers: Gauge,
@@ -132,6 +135,11 @@ impl NodeMetrics {
                 registry,
                 "cnidaria_api_requests",
                 "Requests to the API server by the status of their answer, 0 without one",
+            ),
+            socket: registered(
+                registry,
+                "cnidaria_socket_up",
+                "Whether the daemon's socket is at its path",
             ),
             delegates_running: registered(
                 registry,
@@ -200,6 +208,7 @@ impl NodeMetrics {
         let set = |gauge: &Gauge<i64, AtomicI64>, count: usize| {
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         };
+        self.socket.set(i64::from(!snapshot.is_unbound));
         set(&self.delegates_running, snapshot.delegates_running);
         set(&self.delegates_waiting, snapshot.delegates_waiting);
         set(&self.containers, snapshot.containers);

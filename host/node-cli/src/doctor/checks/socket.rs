@@ -10,7 +10,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Error,
         title: "no daemon serves on this node",
         why: "ADDs wait 30 seconds and fail, so no pod starts whose network is Cnidaria's.",
-        mend: "Look at the DaemonSet's pod on this node and its log: kubectl --namespace kube-system logs daemonset/cnidaria. If the daemon has another socketDir, name it with --socket-dir.",
+        mend: "Look at the DaemonSet's pod on this node and its log: kubectl --namespace kube-system logs daemonset/cnidaria. If the log says that the socket was removed and cannot be bound again, restart that pod. If the daemon has another socketDir, name it with --socket-dir.",
         pre: false,
         run: away,
     },
