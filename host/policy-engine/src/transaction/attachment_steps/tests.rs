@@ -448,11 +448,10 @@ fn an_edit_of_a_chain_costs_as_much_as_the_first() {
     let mut transaction = working.begin("a".into(), Budget::of(1_000, 1 << 16));
     let mut visits = Vec::new();
     for mtu in 1400..1464 {
-        for edit in [
-            &|draft: &AttachmentDraft| draft.set_mtu(mtu),
-            &|draft: &AttachmentDraft| draft.set_mac(Some("0a:00:00:00:00:02")),
-        ] as [Edit<'_>; 2]
-        {
+        let edits: [Edit<'_>; 2] = [&|draft| draft.set_mtu(mtu), &|draft| {
+            draft.set_mac(Some("0a:00:00:00:00:02"))
+        }];
+        for edit in edits {
             let draft = transaction.draft();
             let mut count = 0;
             let _ = draft.foresee(&edit(draft).unwrap(), &mut |_| {
