@@ -43,6 +43,10 @@ const VERSION_PRINTED: u8 = 4;
 /// Blocking threads end after this idle time, so that their memory can be freed.
 const IDLE_THREAD: Duration = Duration::from_millis(500);
 
+/// How long the exit waits for blocking work: of a disk that hangs, or a policy module that takes
+/// long to load. The next daemon serves no connection before.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
 enum Arguments {
     Serve(PathBuf, Role),
     Check(PathBuf),
@@ -142,6 +146,7 @@ fn serve(path: PathBuf, role: Role) -> Result<(), Failure> {
         runtime.spawn(exporting);
     }
     let served = runtime.block_on(app::run(config, role, traces, allocator::return_memory));
+    end(runtime, LAST_WORK);
     served.map_err(|error| Failure {
         code: match error {
             app::Error::Conf(_) => NO_CONF_FOR_RUNTIME,
@@ -195,11 +200,31 @@ fn runtime(threads: NonZeroUsize) -> io::Result<Runtime> {
     builder.enable_all().thread_keep_alive(IDLE_THREAD).build()
 }
 
+/// Ends the runtime's tasks and waits a while for its blocking work.
+fn end(runtime: Runtime, patience: Duration) {
+    runtime.shutdown_timeout(patience);
+}
+
 fn config_code(error: &config::Error) -> u8 {
     match error {
         config::Error::ConfFile(conf_file::Error::Value(_)) => BAD_CONFIGURATION,
         config::Error::ConfFile(_) => NO_CONF_FOR_RUNTIME,
         config::Error::ConnectionLimit(_) => CANNOT_SERVE,
         _ => BAD_CONFIGURATION,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_hangs_does_not_prevent_the_exit() {
+        let runtime = runtime(NonZeroUsize::MIN).unwrap();
+        let (sender, hanging) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || hanging.recv());
+        end(runtime, Duration::from_millis(10));
+        // It hung until now.
+        sender.send(()).unwrap();
     }
 }

@@ -142,7 +142,10 @@ fn no_call_of_the_host_holds_up_another_pod() {
             let name = name.as_str().unwrap().to_owned();
             let config = json!({
                 "settings": {"do": task},
-                "grants": ["append-plugin", "attachments"],
+                "grants": [
+                    "append-plugin", "attachments", "metrics", "namespaces", "random",
+                    "rewrite-result", "state",
+                ],
                 "appendTypes": ["noop"],
                 "match": {"namespaces": [name]},
             });

@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::sync::Arc;
 
 use policy_engine::{Config, LoadState, PolicyHost};
 use policy_tests::{Policies, add, only, storage, trouble};
@@ -49,7 +50,7 @@ async fn a_crashed_dry_run_quarantines_its_module() {
     assert!(reason.contains("a dry run ended while it ran"), "{reason}");
     // Nor does the next daemon run it.
     let config = scripted(&policies, ":");
-    let host = PolicyHost::load(config).await;
+    let host = Arc::new(PolicyHost::load(config).await);
     assert_eq!(only(&host).state, LoadState::Quarantined);
     assert_eq!(runs(&policies), 1);
     assert!(host.release("10-mtu").await.unwrap());
@@ -63,7 +64,7 @@ async fn a_crash_is_known_without_a_quarantine() {
     let policies = policies();
     let mut config = scripted(&policies, "kill -ABRT $$");
     config.quarantine_dir = None;
-    let host = PolicyHost::load(config).await;
+    let host = Arc::new(PolicyHost::load(config).await);
     assert_eq!(only(&host).state, LoadState::Broken);
     assert!(
         trouble(&host).contains("a dry run crashed"),

@@ -68,6 +68,8 @@ async fn special_files_do_not_block_other_policies() {
                 LoadState::Broken,
                 "Too many levels of symbolic links (os error 40)"
             ),
+            // What a bind mount of a missing file makes.
+            row("15-directory", LoadState::Broken, "not a regular file"),
             row("16-link", LoadState::Loaded, ""),
             row(
                 "17-huge",

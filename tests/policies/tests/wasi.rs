@@ -198,6 +198,23 @@ async fn output_beyond_the_log_does_not_stop_the_guest() {
 }
 
 #[tokio::test]
+async fn more_imports_than_wasi_has_are_refused() {
+    let resources: String = (0..900)
+        .map(|number| format!(r#"(export "r{number}" (type (sub resource)))"#))
+        .collect();
+    let interfaces: String = (0..5)
+        .map(|number| {
+            format!(r#"(import "wasi:filesystem/f{number}@0.2.0" (instance {resources}))"#)
+        })
+        .collect();
+    let module = wat::parse_str(format!("(component {interfaces})")).unwrap();
+    let policies = Policies::new(COMPILER).with_module("10-wasi", &module, &json!({}));
+    let reason = trouble(&policies.load().await);
+    let part = "imports of WASI: more than 4096 functions and resources";
+    assert!(reason.contains(part), "{reason}");
+}
+
+#[tokio::test]
 async fn http_is_not_there() {
     let text = r#"(component (import "wasi:http/types@0.2.0" (instance)))"#;
     let module = wat::parse_str(text).unwrap();

@@ -246,6 +246,11 @@ impl Document {
         self.bytes
     }
 
+    /// About the bytes of memory that its index takes.
+    pub(super) fn indexed(&self) -> usize {
+        self.places.memory()
+    }
+
     /// The whole document as JSON text.
     pub fn to_raw(&self) -> Box<RawValue> {
         self.root.to_raw()

@@ -6,6 +6,7 @@ mod cause;
 mod document;
 pub mod keys;
 mod measure;
+mod memory;
 mod places;
 mod pointer;
 mod raw;

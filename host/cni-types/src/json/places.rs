@@ -6,12 +6,19 @@ use std::ops::Bound;
 
 use super::Node;
 use super::keys::{folded, folds_to};
+use super::memory::BLOCK;
 
 /// Objects of fewer members are searched.
 const FEW: usize = 32;
 /// An object is indexed once the edits since the last time have searched this many times its members:
 /// an index takes as long as several searches.
 const PATIENCE: usize = 16;
+/// Bytes of a member's entries in an index, beside two copies of its key: full hash tables have
+/// twice as many places as entries.
+const ENTRIES: usize = 3 * BLOCK
+    + 2 * size_of::<usize>()
+    + 2 * size_of::<(Box<str>, usize)>()
+    + 2 * size_of::<(Box<str>, Vec<usize>)>();
 
 /// The indexed objects, by the tokens of their pointers.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +37,8 @@ struct Members {
     exact: HashMap<Box<str>, usize>,
     /// The numbers of the members that Go's decoder takes for one, ascending.
     folded: HashMap<Box<str>, Vec<usize>>,
+    /// Bytes of all keys.
+    keys: usize,
 }
 
 impl Members {
@@ -46,6 +55,7 @@ impl Members {
         let same = self.folded.entry(folded(key).into()).or_default();
         same.push(self.next);
         self.next += 1;
+        self.keys += key.len();
     }
 
     fn remove(&mut self, key: &str) {
@@ -55,6 +65,7 @@ impl Members {
         if let Ok(at) = self.order.binary_search(&number) {
             self.order.remove(at);
         }
+        self.keys -= key.len();
         let folded = folded(key);
         if let Some(same) = self.folded.get_mut(&*folded) {
             same.retain(|known| *known != number);
@@ -66,6 +77,10 @@ impl Members {
 
     fn at(&self, number: usize) -> Option<usize> {
         self.order.binary_search(&number).ok()
+    }
+
+    fn memory(&self) -> usize {
+        2 * self.keys + self.order.len() * ENTRIES
     }
 }
 
@@ -104,6 +119,7 @@ impl Places {
         match self.object(path, members) {
             Some(places) => {
                 let same = places.folded.get(key).into_iter().flatten();
+                let same = same.inspect(|_| work::add(1));
                 let at = same.filter_map(|number| places.at(*number));
                 at.filter_map(|at| members.get(at)).collect()
             }
@@ -139,6 +155,19 @@ impl Places {
         if let Some(places) = self.objects.get_mut(path) {
             places.remove(key);
         }
+    }
+
+    /// About the bytes of memory that the index takes.
+    pub(super) fn memory(&self) -> usize {
+        let tokens = |path: &Vec<String>| -> usize {
+            let each = path.iter();
+            each.map(|token| size_of::<String>() + BLOCK + token.len())
+                .sum()
+        };
+        let objects = self.objects.iter();
+        objects
+            .map(|(path, members)| size_of::<Members>() + tokens(path) + members.memory())
+            .sum()
     }
 
     /// The value at `path` is another one.
@@ -236,6 +265,36 @@ mod tests {
                 let (few, many) = (looked(512, held, edit), looked(4096, held, edit));
                 assert!(many <= 9 * few, "{index} {held}: {few} {many}");
             }
+        }
+    }
+
+    /// The number's bits choose the case of each letter.
+    fn spelt(number: usize) -> String {
+        let letter = |(at, letter): (usize, char)| match number >> at & 1 {
+            1 => letter.to_ascii_uppercase(),
+            _ => letter,
+        };
+        "masterinterface".chars().enumerate().map(letter).collect()
+    }
+
+    #[test]
+    fn spellings_cost_one_look_each() {
+        for spellings in [512, 4096] {
+            let mut document = Document::parse(r#"{"o":{}}"#, Limits::default()).unwrap();
+            let object = ["o".to_owned()];
+            for number in 0..spellings {
+                let at = pointer(&format!("/o/{}", spelt(number)));
+                document.set(&at, "1").unwrap();
+            }
+            work::take();
+            assert_eq!(document.spellings(&object, &spelt(0)).len(), spellings);
+            // And the one member of the document.
+            assert_eq!(work::take(), spellings + 1);
+            document
+                .set(&pointer(&format!("/o/{}", spelt(0))), "2")
+                .unwrap();
+            let looked = work::take();
+            assert!(looked < 10, "{looked}");
         }
     }
 

@@ -194,10 +194,10 @@ fn list(dir: &Path) -> Result<Vec<(String, String, PathBuf)>, Error> {
         let extension = path
             .extension()
             .map(|extension| extension.to_string_lossy().into_owned());
+        // Directories too: a bind mount of a file that does not exist makes one, and the policy that
+        // the operator meant is unknown rather than absent.
         if let (Some(stem), Some(extension)) = (stem, extension)
             && !stem.starts_with('.')
-            // Follows symbolic links, which a mounted ConfigMap consists of.
-            && !path.is_dir()
         {
             files.push((stem, extension, path));
         }
@@ -291,6 +291,8 @@ mod tests {
                 ("b d.json", "{}"),
             ],
         );
+        std::fs::create_dir(modules.path().join("50-mount.json")).unwrap();
+        std::fs::create_dir(modules.path().join("..data")).unwrap();
         write(configs.path(), &[("30-c.json", "{}")]);
         std::fs::write(
             modules.path().join("40-big.json"),
@@ -303,6 +305,7 @@ mod tests {
             ("20-b", true),
             ("30-c", false),
             ("40-big", false),
+            ("50-mount", false),
             ("b d", false),
         ];
         assert_eq!(names(&found), expected);

@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 
 /// A place in a file; both count from 1, columns in characters.
+#[cfg_attr(
+    not(feature = "compile"),
+    expect(unreachable_pub, reason = "only trials show it to other crates")
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     pub line: usize,
@@ -11,6 +15,10 @@ pub struct Position {
 
 impl Position {
     /// The place of a byte of a text.
+    #[cfg_attr(
+        not(feature = "compile"),
+        expect(unreachable_pub, reason = "only trials show it to other crates")
+    )]
     pub fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line = before.rfind('\n').map_or(0, |end| end + 1);

@@ -86,7 +86,7 @@ impl Spec {
     }
 
     /// A policy of a dry run, which sees no request.
-    #[cfg(feature = "compile")]
+    #[cfg(any(test, feature = "compile"))]
     pub(crate) fn of_dry_run(settings: &str, limits: Limits, grants: BTreeSet<Grant>) -> Self {
         Self {
             settings: settings.into(),

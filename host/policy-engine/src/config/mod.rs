@@ -16,6 +16,10 @@ pub(crate) mod schema;
 pub(crate) use directory::{FoundPolicy, Reading, off, restored, scan};
 pub use engine::Config;
 pub(crate) use error::Error;
+#[cfg_attr(
+    not(feature = "compile"),
+    expect(unreachable_pub, reason = "only trials show it to other crates")
+)]
 pub use error::Position;
 pub(crate) use failure::FailurePolicies;
 pub(crate) use file::{OnConflict, Spec, settings_at};

@@ -345,6 +345,7 @@ impl Outside {
     }
 
     /// Adds the lookups of another call and, of a call of the same policy, the state.
+    #[cfg(feature = "compile")]
     pub(crate) fn join(&mut self, other: &Self, is_own: bool) {
         let new = |known: &BTreeMap<String, _>, key: &String| !known.contains_key(key);
         for (question, answer) in &other.lookups {

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "compile")]
 use cni_types::result::CniResult;
-use cni_types::version::{ConfVersion, Version};
+#[cfg(feature = "compile")]
+use cni_types::version::ConfVersion;
+use cni_types::version::Version;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -355,6 +358,7 @@ impl RecordedOutcome {
     ///
     /// # Errors
     /// Why the result is not one.
+    #[cfg(feature = "compile")]
     pub(crate) fn draft(&self) -> Result<OutcomeDraft, cni_types::result::Error> {
         let version = ConfVersion::from(Version::V1_1_0);
         let result = CniResult::parse(self.result.get().as_bytes(), version)?;

@@ -13,7 +13,7 @@ use crate::transaction::OutcomeDraft;
 const NOTES: usize = 512;
 
 impl Tape {
-    /// About as many bytes as its record will have.
+    /// About the bytes of memory that it keeps.
     pub(super) fn weight(&self) -> usize {
         let texts = self.facts.labels.iter().chain(&self.facts.annotations);
         let texts = texts.chain(self.facts.namespace_labels.iter().flatten());
@@ -82,8 +82,8 @@ fn of_plan(plan: &[PolicyAttachment]) -> usize {
 fn of(attachment: &PolicyAttachment) -> usize {
     let args = attachment.cni_args.as_ref();
     NOTES
-        + attachment.conf.text_len()
-        + args.map_or(0, Document::text_len)
+        + attachment.conf.memory()
+        + args.map_or(0, Document::memory)
         + attachment.fixed.runtime_config.len()
         + texts(&attachment.ips)
         + attachment.port_mappings.len() * size_of::<PortMapping>()
@@ -92,7 +92,7 @@ fn of(attachment: &PolicyAttachment) -> usize {
 fn of_selection(selection: &Selection) -> usize {
     let args = selection.cni_args.as_ref();
     NOTES
-        + args.map_or(0, Document::text_len)
+        + args.map_or(0, Document::memory)
         + texts(&selection.ips)
         + texts(&selection.default_route)
         + selection.port_mappings.len() * size_of::<PortMapping>()
@@ -144,7 +144,7 @@ fn texts(texts: &[String]) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use cni_types::json::Limits;
+    use cni_types::json::{Limits, Pointer};
     use cni_types::version::ConfVersion;
 
     use super::super::tape::TurnNotes;
@@ -188,5 +188,26 @@ mod tests {
             left: None,
         };
         assert!(notes.weight() >= large.len());
+    }
+
+    #[test]
+    fn small_values_and_their_index_are_counted() {
+        let members: Vec<String> = (0..4_000).map(|n| format!(r#""{n}":0"#)).collect();
+        let text = format!(r#"{{"o":{{{}}}}}"#, members.join(","));
+        let mut args = Document::parse(&text, Limits::default()).unwrap();
+        let weight = |args: &Document| {
+            of_selection(&Selection {
+                cni_args: Some(args.clone()),
+                ..Selection::default()
+            })
+        };
+        let plain = weight(&args);
+        assert!(plain >= 4 * text.len(), "{plain}");
+        for number in 0..100 {
+            let at = Pointer::root().child("o").child(number.to_string());
+            args.set(&at, "1").unwrap();
+        }
+        let indexed = weight(&args);
+        assert!(indexed >= plain + 4_000 * 100, "{plain} {indexed}");
     }
 }

@@ -229,7 +229,7 @@ impl PolicyHost {
     ///
     /// # Errors
     /// File system errors.
-    pub async fn release(&self, policy: &str) -> std::io::Result<bool> {
+    pub async fn release(self: &Arc<Self>, policy: &str) -> std::io::Result<bool> {
         let policies = self.current().policies();
         let digest = policies
             .into_iter()
@@ -244,7 +244,7 @@ impl PolicyHost {
                 target: "cnidaria::policy",
                 policy, digest, "an operator released the module from quarantine",
             );
-            self.reload_once(true, Until::Loaded).await;
+            self.reload_aside(true).await;
         }
         Ok(was_held)
     }

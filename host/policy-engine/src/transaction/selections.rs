@@ -96,6 +96,7 @@ impl SelectionsDraft {
     }
 
     /// Continues with a default network and selections that have identities and origins.
+    #[cfg(feature = "compile")]
     pub(crate) fn identified_as(
         default: Option<Selection>,
         sets_default: bool,

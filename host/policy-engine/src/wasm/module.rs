@@ -67,6 +67,12 @@ pub(crate) enum Error {
         /// wasmtime's error, which names the import.
         source: wasmtime::Error,
     },
+    /// What a component imports of WASI cannot be linked.
+    #[error("cannot link its imports of WASI")]
+    Wasi {
+        /// Why.
+        source: wasmtime::Error,
+    },
     /// The exports are wrong.
     #[error(transparent)]
     Hooks(#[from] hooks::Error),
@@ -156,7 +162,7 @@ impl Module {
             imports::link(&mut linker, import, *need).map_err(failed)?;
         }
         if needs.iter().any(|(_, need)| *need == Need::Wasi) {
-            link_wasi(&mut linker, component).map_err(failed)?;
+            link_wasi(&mut linker, component).map_err(|source| Error::Wasi { source })?;
         }
         let pre = linker.instantiate_pre(component).map_err(failed)?;
         let hooks = Hooks::of(engine, &pre)?;

@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 
-use cnidaria_guest::attachments;
 use cnidaria_guest::prelude::*;
+use cnidaria_guest::{IfInfo, IpConfig, Route, attachments, metrics, namespaces, random, state};
 use serde::{Deserialize, Serialize};
 
 /// What the guest does without end.
@@ -36,11 +36,31 @@ pub enum Task {
     ReportFields,
     /// Reads the failure's plan after the ADD failed.
     ReadFailure,
+    /// Moves selections, as many as there may be.
+    MoveSelections,
+    /// Makes edits as deep and as wide as they may be.
+    WideEdits,
+    /// Writes values as large as they may be into its state.
+    FillState,
+    /// Lists and reads its state, which has as many keys as it may have.
+    ReadState,
+    /// Logs lines as long as a call may have, of characters that deceive.
+    LogLong,
+    /// Counts with names as long as they may be, each another one.
+    CountNames,
+    /// Draws random bytes.
+    DrawRandom,
+    /// Looks up labels of namespaces with names as long as a call may have.
+    LookUpLong,
+    /// Rewrites the result, with lists as long as they may be.
+    RewriteResult,
+    /// Sets tags and name servers, as many as there may be.
+    TagResult,
 }
 
 impl Task {
     /// All tasks.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 23] = [
         Self::ReadSelections,
         Self::SetDefault,
         Self::AppendPlugin,
@@ -54,6 +74,16 @@ impl Task {
         Self::FindLong,
         Self::ReportFields,
         Self::ReadFailure,
+        Self::MoveSelections,
+        Self::WideEdits,
+        Self::FillState,
+        Self::ReadState,
+        Self::LogLong,
+        Self::CountNames,
+        Self::DrawRandom,
+        Self::LookUpLong,
+        Self::RewriteResult,
+        Self::TagResult,
     ];
 }
 
@@ -85,6 +115,16 @@ impl Select for Tireless {
             large.cni_args = Some(format!("{{\"x\":\"{}\"}}", "x".repeat(200 << 10)));
             loop {
                 let _ = black_box(networks.set_default(Some(&large)));
+            }
+        }
+        if self.0 == Task::MoveSelections {
+            while networks
+                .insert(0, &Selection::new("default", "large"))
+                .is_ok()
+            {}
+            loop {
+                let last = networks.length().saturating_sub(1);
+                let _ = black_box((networks.move_(0, last), networks.all()));
             }
         }
         Ok(())
@@ -158,9 +198,115 @@ impl BeforeAdd for Tireless {
                 }
             }
             Task::ReadFailure => Err(Denial::new(210, "so that the ADD fails")),
+            Task::WideEdits => {
+                let wide = format!("[{}0]", "0,".repeat(2_000));
+                let deep = format!("{}{wide}{}", "[".repeat(29), "]".repeat(29));
+                loop {
+                    for key in ["/deep", "/DEEP", "/Deep"] {
+                        let _ = black_box(attachment.conf_set(key, &deep));
+                        let _ = black_box(attachment.conf_remove(key));
+                    }
+                }
+            }
+            Task::FillState => {
+                let value = vec![0; 64 << 10];
+                loop {
+                    for key in ["a", "b", "c"] {
+                        let before = state::get(key);
+                        let _ = black_box(state::swap(key, before.as_deref(), Some(&value), true));
+                    }
+                }
+            }
+            Task::ReadState => {
+                for number in 0..64 {
+                    let key = format!("{number}{}", "k".repeat(200));
+                    let _ = state::swap(&key, None, Some(&[0; 1024]), true);
+                }
+                loop {
+                    for key in state::keys("") {
+                        black_box(state::get(&key));
+                    }
+                }
+            }
+            Task::LogLong => {
+                let line = "\u{202e}\u{1b}[31m\n".repeat(20 << 10);
+                loop {
+                    error!("{line}");
+                }
+            }
+            Task::CountNames => {
+                let mut number = 0_u64;
+                loop {
+                    metrics::add(&format!("n{number:063}"), 1.0);
+                    metrics::observe(&format!("n{number:063}"), 1.0);
+                    number += 1;
+                }
+            }
+            Task::DrawRandom => loop {
+                black_box(random::bytes(4096));
+            },
+            Task::LookUpLong => {
+                let long = "x".repeat(100 << 10);
+                loop {
+                    black_box((namespaces::labels(&long), namespaces::label(&long, &long)));
+                }
+            }
             _ => Ok(()),
         }
     }
+}
+
+impl AfterAdd for Tireless {
+    fn after_add(&self, _: &Request, _: &Attachment, outcome: &Outcome) -> Verdict {
+        match self.0 {
+            Task::RewriteResult => loop {
+                rewrite(outcome);
+            },
+            Task::TagResult => loop {
+                tag(outcome);
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Sets lists of the greatest length.
+fn rewrite(outcome: &Outcome) {
+    let interfaces: Vec<IfInfo> = (0..128)
+        .map(|number| IfInfo {
+            name: format!("v{number}"),
+            mac: None,
+            mtu: None,
+            sandbox: None,
+            socket_path: Some("s".repeat(1024)),
+            pci_id: None,
+        })
+        .collect();
+    let ips: Vec<IpConfig> = (0..128)
+        .map(|number| IpConfig::new(&format!("fd00::{number:x}/64")))
+        .collect();
+    let routes: Vec<Route> = (0..128)
+        .map(|number| Route::new(&format!("fd00:{number:x}::/64"), Some("fd00::1")))
+        .collect();
+    let _ = black_box(outcome.set_interfaces(&interfaces));
+    let _ = black_box(outcome.set_ips(&ips));
+    let _ = black_box(outcome.set_routes(&routes));
+}
+
+/// Sets as many tags, name servers and domains as there may be.
+fn tag(outcome: &Outcome) {
+    for number in 0..32 {
+        let _ = black_box(outcome.tag(&format!("tag-{number}"), &"v".repeat(253)));
+    }
+    let dns = Dns {
+        nameservers: vec!["fd00::1".to_owned(); 16],
+        search: (0..128)
+            .map(|number| format!("d{number}.example"))
+            .collect(),
+        options: (0..128).map(|number| format!("o{number}")).collect(),
+        ..Dns::EMPTY
+    };
+    let _ = black_box(outcome.set_dns(&dns));
 }
 
 impl ValidatePlan for Tireless {
@@ -202,5 +348,6 @@ impl AddFailed for Tireless {
 }
 
 cnidaria_guest::export!(
-    Tireless: select, validate_selections, before_add, validate_plan, validate_result, add_failed
+    Tireless: select, validate_selections, before_add, validate_plan, after_add, validate_result,
+    add_failed
 );

@@ -94,27 +94,15 @@ impl Compiler {
         let unfinished = Unfinished(unfinished);
         let mut notes = Vec::new();
         let ran = self.run(module, &unfinished.0, number, &mut notes).await;
-        // The module may have changed while the compiler read it. Then neither the artefact nor
-        // the compiler's verdict is about this digest.
-        let about_it = matches!(
-            ran,
-            Ok(()) | Err(Error::Refused { .. } | Error::Exhausted { .. })
-        );
-        let changed =
-            about_it && crate::load::digest::of_file(module).ok().as_deref() != Some(digest);
-        let ran = if changed { Err(Error::Changed) } else { ran };
-        let result = ran.and_then(|()| {
-            let failed = |source| Error::Io {
-                path: unfinished.0.clone(),
-                source,
-            };
-            let file = File::open(&unfinished.0).map_err(failed)?;
-            file.set_permissions(fs::Permissions::from_mode(0o600))
-                .map_err(failed)?;
-            // The artefact is executed as found on disk: a partial one must never have the final
-            // name, not even after a power failure.
-            file.sync_all().map_err(failed)?;
-            fs::rename(&unfinished.0, artefact).map_err(failed)
+        let (module, digest) = (module.to_owned(), digest.to_owned());
+        let artefact = artefact.to_owned();
+        // Reads and syncs as much as the module has, which must not delay requests.
+        let finished = tokio::task::spawn_blocking(move || {
+            finish(ran, &unfinished, (&module, &digest), &artefact)
+        });
+        let result = finished.await.unwrap_or_else(|error| {
+            let reason = format!("its compilation could not be finished: {error}");
+            Err(Error::Compile { reason })
         });
         (result, notes)
     }
@@ -261,6 +249,36 @@ impl Compiler {
             memory_bytes: self.memory,
         }
     }
+}
+
+/// Gives a complete artefact its final name, if it is one of the module with this digest. Blocks.
+fn finish(
+    ran: Result<(), Error>,
+    unfinished: &Unfinished,
+    (module, digest): (&Path, &str),
+    artefact: &Path,
+) -> Result<(), Error> {
+    // The module may have changed while the compiler read it. Then neither the artefact nor the
+    // compiler's verdict is about this digest.
+    let about_it = matches!(
+        ran,
+        Ok(()) | Err(Error::Refused { .. } | Error::Exhausted { .. })
+    );
+    if about_it && crate::load::digest::of_file(module).ok().as_deref() != Some(digest) {
+        return Err(Error::Changed);
+    }
+    ran?;
+    let failed = |source| Error::Io {
+        path: unfinished.0.clone(),
+        source,
+    };
+    let file = File::open(&unfinished.0).map_err(failed)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))
+        .map_err(failed)?;
+    // The artefact is executed as found on disk: a partial one must never have the final name, not
+    // even after a power failure.
+    file.sync_all().map_err(failed)?;
+    fs::rename(&unfinished.0, artefact).map_err(failed)
 }
 
 /// The limits of a compilation.

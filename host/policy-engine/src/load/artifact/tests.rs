@@ -251,6 +251,44 @@ async fn an_artefact_that_is_garbage_is_compiled_again() {
     );
 }
 
+/// Opens the pipe in place of an artefact once something waits to read it.
+fn write_to_pipe(dir: &Path) -> Option<fs::File> {
+    use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+    let mut files = fs::read_dir(dir).ok()?.flatten();
+    let pipe = files.find(|file| file.file_type().is_ok_and(|kind| kind.is_fifo()))?;
+    let mut pipe_options = fs::OpenOptions::new();
+    pipe_options.write(true);
+    pipe_options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    pipe_options.open(pipe.path()).ok()
+}
+
+#[tokio::test]
+async fn finishing_an_artefact_delays_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    // To open a pipe takes as long as a disk can: until something writes to it.
+    let script = r#"out=$(readlink /proc/$$/fd/1); rm "$out"; mkfifo "$out""#;
+    let mut cache = cache(dir.path(), &compiler(dir.path(), script));
+    let module = dir.path().join("module.wasm");
+    fs::write(&module, "module").unwrap();
+    let digest = crate::load::digest::of(b"module");
+    let (served, is_served) = std::sync::mpsc::channel();
+    let artefacts = cache.dir.clone();
+    let rescue = std::thread::spawn(move || {
+        let is_stuck = is_served.recv_timeout(Duration::from_secs(60)).is_err();
+        is_stuck.then(|| write_to_pipe(&artefacts))
+    });
+    let artefacts = cache.dir.clone();
+    let request = async {
+        while write_to_pipe(&artefacts).is_none() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let _ = served.send(());
+    };
+    let (error, ()) = tokio::join!(settled(&mut cache, &module, &digest), request);
+    assert!(matches!(error, Error::Failed(_)), "{error}");
+    assert!(rescue.join().unwrap().is_none(), "the runtime was stuck");
+}
+
 /// Polls until a dry run has ended.
 async fn dry_run(cache: &mut Cache, digest: &str) -> Result<(), Error> {
     let spec = Spec::of_dry_run("", crate::config::Limits::default(), BTreeSet::new());
@@ -380,6 +418,7 @@ async fn slow_big_modules_make_way() {
     makes_way(2_000_000).await;
 }
 
+#[cfg(feature = "compile")]
 #[test]
 fn a_loaded_artefact_outlives_its_file() {
     let dir = tempfile::tempdir().unwrap();

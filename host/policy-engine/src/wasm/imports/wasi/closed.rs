@@ -9,6 +9,9 @@ use crate::wasm::store::GuestState;
 
 /// Packages whose calls are all refused.
 const CLOSED: [&str; 2] = ["wasi:filesystem/", "wasi:sockets/"];
+/// Maximum functions and resources that a component imports of WASI. All of WASI 0.2 has a few
+/// hundred; the host's work on each resource grows with their number.
+const MAX_ITEMS: usize = 4096;
 /// Error codes for refusals, by preference: for files, for sockets, and generic.
 const REFUSALS: [&str; 3] = ["not-permitted", "access-denied", "unknown"];
 
@@ -21,10 +24,15 @@ pub(super) fn link(linker: &mut Linker<GuestState>, component: &Component) -> wa
     let kind = component.component_type();
     // Interfaces re-export resources of other interfaces; define those only at their origin.
     let mut defined: Vec<ResourceType> = Vec::new();
+    let mut items = 0_usize;
     for (name, import) in kind.imports(&engine) {
         let ComponentItem::ComponentInstance(interface) = import.ty else {
             continue;
         };
+        items = items.saturating_add(interface.exports(&engine).len());
+        if items > MAX_ITEMS {
+            bail!("more than {MAX_ITEMS} functions and resources");
+        }
         let closed = CLOSED.iter().any(|package| name.starts_with(package));
         link_interface(linker, name, &interface, closed, &mut defined)?;
     }
