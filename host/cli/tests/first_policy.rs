@@ -3,20 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
-use std::process::Command;
 
 const FIRST_POLICY: &str = include_str!("../../../docs/policies/first-policy.md");
 const TESTING: &str = include_str!("../../../docs/policies/testing.md");
-
-/// Variables of the cargo that runs this test, which would affect the build of the project.
-const NOT_FOR_PROJECTS: [&str; 6] = [
-    "CARGO_BUILD_TARGET",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "RUSTC",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTC_WRAPPER",
-    "RUSTFLAGS",
-];
 
 /// The blocks of a page in a language, in order.
 fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
@@ -31,11 +20,7 @@ fn blocks<'p>(page: &'p str, language: &str) -> Vec<&'p str> {
 fn run(dir: &Path, script: &str) -> String {
     let bin = Path::new(env!("CARGO_BIN_EXE_cnidaria")).parent().unwrap();
     let path = std::env::var("PATH").unwrap();
-    let mut shell = Command::new("sh");
-    for key in NOT_FOR_PROJECTS {
-        shell.env_remove(key);
-    }
-    let output = shell
+    let output = test_artifacts::outside_of_cargo("sh")
         .args(["-euxc", script])
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("CARGO_TARGET_DIR", test_artifacts::directory("projects"))

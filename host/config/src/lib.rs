@@ -1,8 +1,6 @@
 //! The daemon's configuration file: its own keys, those that overlay the CNI conf of each request,
 //! and those about the conf provided for the runtime. The daemon and `cnidaria` read it.
 
-#![warn(missing_docs)]
-
 pub mod conf_file;
 pub mod daemon;
 mod key_path;

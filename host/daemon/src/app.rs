@@ -10,6 +10,7 @@ mod policies;
 mod policy_status;
 mod removal;
 mod scrape;
+mod signals;
 mod surroundings;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use libcni::Root;
 use policy_engine::{Observer, PolicyHost};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::adapters::delegates::orphans::{self, Tenure};
 use crate::adapters::delegates::{Executor, Load};
@@ -48,6 +49,7 @@ use config::places;
 use listening::{Listening, Tenures, Unbound};
 use policy_status::Noticing;
 use removal::Removal;
+use signals::Signals;
 use surroundings::{cgroup, cgroup_dir, helper, plugin_path};
 
 /// Why the daemon cannot start.
@@ -132,10 +134,7 @@ pub async fn run(
         });
     }
     let (stop, stopping) = watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signal)?;
-    // Its default action ends the process and skips all that an ending daemon does.
-    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signal)?;
+    let mut signals = Signals::catch().map_err(Error::Signal)?;
     let conf = multus_conf::Provider::open(config.conf_file.clone())?;
     let provided = conf.as_ref().map(multus_conf::Provider::provided);
     let app = Arc::new(App::build(&config, provided, traces).await?);
@@ -170,50 +169,28 @@ pub async fn run(
         patience,
     };
     let serving = supervision::spawn("server", serving, |serving| Box::pin(server::run(serving)));
-    let finishing = supervision::spawn("retries of undos", Arc::clone(&app), |app| {
-        Box::pin(app.pipeline.finish_undos(&app.cni_dir))
-    });
-    let may_defer = config.own.defer_dels && role == Role::Serve;
-    let deferred = supervision::spawn("recorded DELs", Arc::clone(&app), move |app| {
-        Box::pin(app.finish_deferred(may_defer))
-    });
-    let collecting = supervision::spawn("collection", Arc::clone(&app), |app| {
-        Box::pin(app.collect())
-    });
-    let measuring = match config.metrics_port {
-        Some(port) => serve_metrics(port, &app).await,
-        None => None,
-    };
-    let reloading = supervision::spawn("policies", Arc::clone(&app.policies), |policies| {
-        Box::pin(reload_policies(policies))
-    });
-    let showing = (role == Role::Serve).then(|| {
-        supervision::spawn("status of policies", Arc::clone(&app), |app| {
-            Box::pin(async move { app.show_policies().await })
-        })
-    });
-    let tidying = supervision::spawn("idle periods", app.answers.subscribe(), move |answers| {
-        Box::pin(idle::on_idle(answers, tidy))
-    });
-    let providing = conf
-        .map(|conf| supervision::spawn("conf of the runtime", conf, |conf| Box::pin(conf.run())));
+    let mut background = in_background(&app, &config, role);
+    background.push(supervision::spawn(
+        "idle periods",
+        app.answers.subscribe(),
+        move |answers| Box::pin(idle::on_idle(answers, tidy)),
+    ));
+    if let Some(port) = config.metrics_port {
+        background.extend(serve_metrics(port, &app).await);
+    }
+    background.extend(
+        conf.map(|conf| {
+            supervision::spawn("conf of the runtime", conf, |conf| Box::pin(conf.run()))
+        }),
+    );
     let removal = supervision::spawn("DaemonSet", Arc::clone(&app), |app| {
         Box::pin(app.watch_daemon_set())
     });
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
-    }
+    signals.recv().await;
     removal.abort();
     app.leave_if_uninstalled().await;
-    finishing.abort();
-    collecting.abort();
-    reloading.abort();
-    deferred.abort();
-    tidying.abort();
     tracing::info!("shutting down");
-    for task in [providing, measuring, showing].into_iter().flatten() {
+    for task in background {
         task.abort();
     }
     listening.abort();
@@ -232,6 +209,31 @@ pub async fn run(
     Ok(())
 }
 
+/// Starts the work that no request waits for.
+fn in_background(app: &Arc<App>, config: &DaemonConfig, role: Role) -> Vec<JoinHandle<()>> {
+    let may_defer = config.own.defer_dels && role == Role::Serve;
+    let mut tasks = vec![
+        supervision::spawn("retries of undos", Arc::clone(app), |app| {
+            Box::pin(app.pipeline.finish_undos(&app.cni_dir))
+        }),
+        supervision::spawn("recorded DELs", Arc::clone(app), move |app| {
+            Box::pin(app.finish_deferred(may_defer))
+        }),
+        supervision::spawn("collection", Arc::clone(app), |app| Box::pin(app.collect())),
+        supervision::spawn("policies", Arc::clone(&app.policies), |policies| {
+            Box::pin(reload_policies(policies))
+        }),
+    ];
+    if role == Role::Serve {
+        tasks.push(supervision::spawn(
+            "status of policies",
+            Arc::clone(app),
+            |app| Box::pin(async move { app.show_policies().await }),
+        ));
+    }
+    tasks
+}
+
 /// Reloads policies whenever their directories change, forever.
 async fn reload_policies(policies: &Arc<PolicyHost>) {
     loop {
@@ -246,7 +248,7 @@ async fn reload_policies(policies: &Arc<PolicyHost>) {
 }
 
 /// Serves metrics. If the port is in use, the daemon runs without them.
-async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<tokio::task::JoinHandle<()>> {
+async fn serve_metrics(port: u16, app: &Arc<App>) -> Option<JoinHandle<()>> {
     let listener = match server::metrics::bind(port).await {
         Ok(listener) => listener,
         Err(error) => {

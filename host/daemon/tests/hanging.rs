@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::args::ContainerId;
+use cni_types::result::CniResult;
 use cnidaria_core::conf::timeouts::Timeouts;
 use cnidaria_core::pipeline::{Error, Pipeline};
 use daemon::response;
 use support::{DIR, World, body, gc_body, retry};
+use tokio::task::JoinHandle;
 
 /// Adds a pod with these networks.
 async fn added(world: &Arc<World>, pipeline: &Arc<Pipeline>, pod: &str, networks: &str) {
@@ -23,6 +25,21 @@ async fn added(world: &Arc<World>, pipeline: &Arc<Pipeline>, pod: &str, networks
 fn count(world: &World, what: &str) -> usize {
     let log = world.log.lock().unwrap();
     log.iter().filter(|done| *done == what).count()
+}
+
+/// Starts a request, and waits until it hangs.
+async fn hanging_in(
+    world: &World,
+    pipeline: &Arc<Pipeline>,
+    body: Vec<u8>,
+    delegate: &str,
+) -> JoinHandle<Result<Option<CniResult>, Error>> {
+    let pipeline = Arc::clone(pipeline);
+    let request = tokio::spawn(async move { pipeline.handle(&body).await });
+    while count(world, delegate) == 0 {
+        tokio::task::yield_now().await;
+    }
+    request
 }
 
 fn is_recorded(world: &World, pod: &str) -> bool {
@@ -217,11 +234,7 @@ async fn a_hanging_gc_holds_up_no_other_network() {
     world.pod("b", "two");
     world.pod("c", "one");
     world.fail("hang gc one");
-    let collecting = Arc::clone(&pipeline);
-    let gc = tokio::spawn(async move { collecting.handle(&gc_body(Some("cid-a"))).await });
-    while count(&world, "hang gc one") == 0 {
-        tokio::task::yield_now().await;
-    }
+    let gc = hanging_in(&world, &pipeline, gc_body(Some("cid-a")), "hang gc one").await;
     let begun = tokio::time::Instant::now();
     pipeline.handle(&body("ADD", "b")).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -249,11 +262,7 @@ async fn gc_runs_once_for_a_networks_conf() {
 async fn a_del_cancels_a_check_that_hangs() {
     let (world, pipeline) = World::with_pod("a", "one").await;
     world.fail("hang check one");
-    let checking = Arc::clone(&pipeline);
-    let check = tokio::spawn(async move { checking.handle(&body("CHECK", "a")).await });
-    while count(&world, "hang check one") == 0 {
-        tokio::task::yield_now().await;
-    }
+    let check = hanging_in(&world, &pipeline, body("CHECK", "a"), "hang check one").await;
     let begun = tokio::time::Instant::now();
     pipeline.handle(&body("DEL", "a")).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -307,11 +316,7 @@ async fn a_hanging_gc_holds_up_no_namesake() {
     let pipeline = world.pipeline();
     pipeline.handle(&body("ADD", "a")).await.unwrap();
     world.fail("hang gc one");
-    let collecting = Arc::clone(&pipeline);
-    let gc = tokio::spawn(async move { collecting.handle(&gc_body(Some("cid-a"))).await });
-    while count(&world, "hang gc one") == 0 {
-        tokio::task::yield_now().await;
-    }
+    let gc = hanging_in(&world, &pipeline, gc_body(Some("cid-a")), "hang gc one").await;
     let begun = tokio::time::Instant::now();
     pipeline.handle(&body("ADD", "b")).await.unwrap();
     assert_eq!(begun.elapsed(), Duration::ZERO);

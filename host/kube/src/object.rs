@@ -172,7 +172,6 @@ pub(crate) struct TrimmedMetadata {
     owner_references: Owners,
 }
 
-/// Owner references.
 #[derive(Default)]
 struct Owners(Vec<OwnerReference>);
 

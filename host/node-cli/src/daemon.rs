@@ -20,58 +20,40 @@ pub enum Error {
     /// No daemon serves the socket.
     #[error("the daemon does not answer at {}", socket.display())]
     Away {
-        /// Path of the socket.
         socket: PathBuf,
-        /// Why.
         source: ConnectError,
     },
     /// The socket is unusable.
     #[error("cannot connect to the daemon at {}", socket.display())]
     Connect {
-        /// Path of the socket.
         socket: PathBuf,
-        /// Why.
         source: ConnectError,
     },
     /// The connection broke, or the response is not HTTP.
     #[error("no answer from the daemon at {}", socket.display())]
     Exchange {
-        /// Path of the socket.
         socket: PathBuf,
-        /// What happened.
         source: exchange::Error,
     },
     /// The server does not know the path; most likely it is Multus' daemon.
     #[error("the daemon at {} does not know {path}: is it Cnidaria's?", socket.display())]
-    NotFound {
-        /// Path of the socket.
-        socket: PathBuf,
-        /// The unknown path.
-        path: &'static str,
-    },
+    NotFound { socket: PathBuf, path: &'static str },
     /// The daemon does not accept requests: it finishes its last ones before it ends.
     #[error("the daemon at {} is not ready: it is shutting down", socket.display())]
-    NotReady {
-        /// Path of the socket.
-        socket: PathBuf,
-    },
+    NotReady { socket: PathBuf },
     /// The daemon processed the request and reports a failure.
     #[error("{0}")]
     Failed(String),
     /// Any other status than `200`.
     #[error("the daemon at {} refused with HTTP status {status}: {text}", socket.display())]
     Refused {
-        /// Path of the socket.
         socket: PathBuf,
-        /// HTTP status.
         status: u16,
-        /// The body.
         text: String,
     },
     /// The body does not have the expected JSON form.
     #[error("the daemon at {} answered something else than was asked", socket.display())]
     Body {
-        /// Path of the socket.
         socket: PathBuf,
         /// Where it differs.
         source: serde_json::Error,

@@ -1,8 +1,6 @@
 //! The commands for operators of a node: `cnidaria install`, `uninstall`, `ready` and `doctor`.
 //! They work with a running daemon, over its socket, and without one.
 
-#![warn(missing_docs)]
-
 mod args;
 pub mod daemon;
 mod doctor;

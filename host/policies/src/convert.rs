@@ -13,7 +13,7 @@ use cni_types::version::Version;
 use policy_engine as engine;
 
 use super::confs::{Confs, document};
-use cnidaria_core::domain::attachment::Attachment;
+use cnidaria_core::domain::attachment::{Attachment, Device};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::networks::{Networks, Wanted};
 use cnidaria_core::domain::pod::PodIdentity;
@@ -130,32 +130,38 @@ pub(super) fn attachment(
     attachment: &Attachment,
     confs: &Confs,
 ) -> Result<engine::PolicyAttachment, String> {
-    let request = given(attachment);
     let device = attachment.device.as_ref();
-    let fixed = engine::Fixed {
-        resource_name: device.map(|device| device.resource_name.clone()),
-        device_id: match device {
-            Some(device) => Some(device.id.clone()),
-            None => request.device_id,
-        },
-        default_route: gateways(attachment.default_route.as_deref()),
-        runtime_config: attachment.capability_args().to_text(),
-    };
-    Ok(engine::PolicyAttachment {
-        network: attachment.network.clone(),
-        if_name: attachment.if_name.to_string(),
-        is_default: attachment.is_default,
-        selection: attachment.selection,
-        conf: confs.tree(&attachment.conf)?,
+    let arguments = &attachment.capability_args();
+    let (name, if_name) = (&attachment.network, attachment.if_name.as_str());
+    let network = engine::PolicyAttachment::new(name, if_name, confs.tree(&attachment.conf)?);
+    let mut offered = with_request(network, given(attachment), device, arguments);
+    offered.is_default = attachment.is_default;
+    offered.selection = attachment.selection;
+    offered.fixed.default_route = gateways(attachment.default_route.as_deref());
+    Ok(offered)
+}
+
+/// The attachment with what was requested of its capabilities, and its device.
+fn with_request(
+    attachment: engine::PolicyAttachment,
+    request: RuntimeConfig,
+    device: Option<&Device>,
+    arguments: &RawObject,
+) -> engine::PolicyAttachment {
+    engine::PolicyAttachment {
         ips: request.ips,
         mac: request.mac,
         bandwidth: request.bandwidth,
         port_mappings: request.port_mappings,
         infiniband_guid: request.infiniband_guid,
-        cni_args: None,
-        fixed,
-        skipped: false,
-    })
+        fixed: engine::Fixed {
+            resource_name: device.map(|device| device.resource_name.clone()),
+            device_id: device.map(|device| device.id.clone()).or(request.device_id),
+            default_route: Vec::new(),
+            runtime_config: arguments.to_text(),
+        },
+        ..attachment
+    }
 }
 
 /// What the delegate will get: the runtime's values, unless the pod has its own. Plugins prefer a
@@ -279,33 +285,14 @@ pub(super) fn edited(
 
 /// A recorded attachment, as its delegates were called.
 pub(super) fn entry(entry: &Entry, confs: &Confs) -> Result<engine::PolicyAttachment, String> {
-    let request = RuntimeConfig::of_capability_args(&entry.capability_args);
-    let device = entry.device.as_ref();
-    let fixed = engine::Fixed {
-        resource_name: device.map(|device| device.resource_name.clone()),
-        device_id: match device {
-            Some(device) => Some(device.id.clone()),
-            None => request.device_id.clone(),
-        },
-        // Not recorded: it has taken effect.
-        default_route: Vec::new(),
-        runtime_config: entry.capability_args.to_text(),
-    };
-    Ok(engine::PolicyAttachment {
-        network: entry.network.clone(),
-        if_name: entry.if_name.to_string(),
-        is_default: entry.is_default,
-        selection: None,
-        conf: confs.tree(&entry.conf)?,
-        ips: request.ips,
-        mac: request.mac,
-        bandwidth: request.bandwidth,
-        port_mappings: request.port_mappings,
-        infiniband_guid: request.infiniband_guid,
-        cni_args: None,
-        fixed,
-        skipped: false,
-    })
+    let arguments = &entry.capability_args;
+    let request = RuntimeConfig::of_capability_args(arguments);
+    let (name, if_name) = (&entry.network, entry.if_name.as_str());
+    let network = engine::PolicyAttachment::new(name, if_name, confs.tree(&entry.conf)?);
+    // Default routes are not recorded: they have taken effect.
+    let mut offered = with_request(network, request, entry.device.as_ref(), arguments);
+    offered.is_default = entry.is_default;
+    Ok(offered)
 }
 
 fn gateways(gateways: Option<&[IpAddr]>) -> Vec<String> {

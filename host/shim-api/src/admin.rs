@@ -66,9 +66,7 @@ pub struct Policy {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Description {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// The grants that it wants.
     #[serde(default)]
@@ -177,7 +175,6 @@ pub enum PolicyMode {
 pub struct PolicyCounts {
     /// Hook calls.
     pub evaluations: u64,
-    /// Denials.
     pub denials: u64,
     /// Traps, timeouts and exceeded limits.
     pub failures: u64,
@@ -230,7 +227,6 @@ pub struct Collected {
     /// The attachment's interface.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub if_name: Option<String>,
-    /// The address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// When, in seconds since 1970 UTC.

@@ -27,10 +27,8 @@ pub struct GivenPod {
     pub namespace: String,
     /// The pod's name.
     pub name: String,
-    /// Its labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
 }

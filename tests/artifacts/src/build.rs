@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::toolchain::{Missing, TARGET, Toolchain};
 
@@ -23,18 +23,6 @@ const TESTS: [&str; 6] = [
     "targets-0-1",
     "targets-0-2",
     "witness",
-];
-
-/// Variables of the cargo or clippy that runs this program, which would affect the guests' build.
-const NOT_FOR_GUESTS: [&str; 8] = [
-    "CARGO_BUILD_TARGET",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_TARGET_DIR",
-    "RUSTC",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTC_WRAPPER",
-    "RUSTDOCFLAGS",
-    "RUSTFLAGS",
 ];
 
 /// The guests to build.
@@ -99,10 +87,7 @@ pub fn build(set: Set) -> Result<Vec<PathBuf>, Error> {
     let toolchain = Toolchain::find()?;
     let guests = target_dir().join("guests");
     let name = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut cargo = Command::new(&name);
-    for key in NOT_FOR_GUESTS {
-        cargo.env_remove(key);
-    }
+    let mut cargo = crate::outside_of_cargo(&name);
     cargo
         .current_dir(workspace())
         .args(["build", "--profile", PROFILE])

@@ -9,6 +9,7 @@ mod foreign;
 mod toolchain;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 pub use build::{Error, Set, build, directory};
@@ -20,6 +21,25 @@ pub use toolchain::Missing;
 /// [`Missing`] with what to install.
 pub fn compiler() -> Result<String, Missing> {
     toolchain::Toolchain::find().map(|toolchain| toolchain.name())
+}
+
+/// A program that may run cargo, without the variables of the cargo or clippy that runs this
+/// process: they would affect its builds.
+pub fn outside_of_cargo(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for key in [
+        "CARGO_BUILD_TARGET",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_TARGET_DIR",
+        "RUSTC",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+        "RUSTDOCFLAGS",
+        "RUSTFLAGS",
+    ] {
+        command.env_remove(key);
+    }
+    command
 }
 
 /// The component of a guest such as `annotation-mtu`. A process's first call builds all guests.

@@ -14,10 +14,10 @@ fn a_recording_names_exactly_what_changes() {
         .output()
         .unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
-    let said = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
-    if case::left_out(output.status, &said) {
+    let printed = format!("{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    if case::left_out(output.status, &printed) {
         return;
     }
-    assert!(output.status.success(), "{said}");
-    assert!(stdout.contains("the same policy: 0 of "), "{said}");
+    assert!(output.status.success(), "{printed}");
+    assert!(stdout.contains("the same policy: 0 of "), "{printed}");
 }

@@ -277,8 +277,11 @@ mod tests {
         circle.spans[0].parent_id = Some("3".to_owned());
         circle.spans[1].start_nanos = u64::MAX;
         circle.spans[2].duration_nanos = Some(u64::MAX);
-        waterfall(&circle, UNIX_EPOCH);
-        waterfall(&Trace::default(), UNIX_EPOCH);
+        let shown = waterfall(&circle, UNIX_EPOCH);
+        let bars = shown.lines().filter(|line| line.ends_with('|'));
+        assert_eq!(bars.count(), 3, "{shown}");
+        let empty = waterfall(&Trace::default(), UNIX_EPOCH);
+        assert!(!empty.contains('|'), "{empty}");
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::process::{Command, Output};
 use crate::exits;
 use crate::suites::passed;
 
+const HOOKS: &str = "select,validate-selections,before-add,validate-plan,after-add,finalize,\
+    validate-result,add-failed,check,status,del,gc";
+
 /// A new project with all hooks, built.
 fn project(language: &str) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let hooks = "select,validate-selections,before-add,validate-plan,after-add,finalize,\
-        validate-result,add-failed,check,status,del,gc";
-    let new = ["new", "trial-policy", "--lang", language, "--hooks", hooks];
+    let new = ["new", "trial-policy", "--lang", language, "--hooks", HOOKS];
     exits(0, dir.path(), &new);
     let project = dir.path().join("trial-policy");
     let built = exits(0, &project, &["build"]);
@@ -20,6 +21,13 @@ fn project(language: &str) -> (tempfile::TempDir, PathBuf) {
         "{built}"
     );
     (dir, project)
+}
+
+/// Runs a project's policy on its own pod and networks.
+fn run(code: i32, project: &Path) -> String {
+    let run = ["run", "policy.wasm", "--config", "policy.json"];
+    let on = ["--pod", "pod.yaml", "--nads", "nads.yaml"];
+    exits(code, project, &[&run[..], &on].concat())
 }
 
 fn works(language: &str) {
@@ -32,15 +40,7 @@ fn works(language: &str) {
         &project,
         &["check", "policy.wasm", "--config", "policy.json"],
     );
-    let run = [
-        "run",
-        "policy.wasm",
-        "--config",
-        "policy.json",
-        "--pod",
-        "pod.yaml",
-    ];
-    let run = exits(0, &project, &[&run[..], &["--nads", "nads.yaml"]].concat());
+    let run = run(0, &project);
     assert!(run.contains("edit: /conf/mtu = 9000"), "{run}");
 }
 
@@ -92,13 +92,8 @@ fn types(project: &Path) -> Output {
 #[test]
 fn types_of_javascript_are_those_of_the_wit() {
     let dir = tempfile::tempdir().unwrap();
-    let hooks = "select,validate-selections,before-add,validate-plan,after-add,finalize,\
-        validate-result,add-failed,check,status,del,gc";
-    exits(
-        0,
-        dir.path(),
-        &["new", "typed", "--lang", "js", "--hooks", hooks],
-    );
+    let new = ["new", "typed", "--lang", "js", "--hooks", HOOKS];
+    exits(0, dir.path(), &new);
     let project = dir.path().join("typed");
     let checked = types(&project);
     let said = String::from_utf8_lossy(&checked.stdout);
@@ -135,15 +130,7 @@ fn names_the_line(language: &str, file: &str, (line, mistake): (&str, &str)) {
     )
     .unwrap();
     exits(0, &project, &["build"]);
-    let run = [
-        "run",
-        "policy.wasm",
-        "--config",
-        "policy.json",
-        "--pod",
-        "pod.yaml",
-    ];
-    let shown = exits(3, &project, &[&run[..], &["--nads", "nads.yaml"]].concat());
+    let shown = run(3, &project);
     assert!(shown.contains("nowhere"), "{shown}");
     let places = [
         format!("{file}:{number}:"),

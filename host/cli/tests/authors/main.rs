@@ -13,26 +13,12 @@ mod modules;
 mod suites;
 
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 pub(crate) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Variables of the cargo that runs this test, which would affect the build of a project.
-const NOT_FOR_PROJECTS: [&str; 6] = [
-    "CARGO_BUILD_TARGET",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "RUSTC",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTC_WRAPPER",
-    "RUSTFLAGS",
-];
-
 pub(crate) fn cnidaria(dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_cnidaria"));
-    for key in NOT_FOR_PROJECTS {
-        command.env_remove(key);
-    }
-    command
+    test_artifacts::outside_of_cargo(env!("CARGO_BIN_EXE_cnidaria"))
         .env("CARGO_TARGET_DIR", test_artifacts::directory("projects"))
         .env("NO_COLOR", "1")
         .arg("policy")

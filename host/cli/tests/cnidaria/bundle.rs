@@ -3,15 +3,15 @@
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use flate2::read::GzDecoder;
 use serde_json::json;
 
-use super::node::Node;
+use super::node::{Node, Output};
 
-/// Each is planted somewhere on the node or in an answer of the daemon.
+/// The test plants each on the node or in an answer of the daemon.
 const SECRETS: [&str; 10] = [
     "hunter22-in-a-delegate",
     "hunter22-of-an-unknown-key",
@@ -92,6 +92,14 @@ fn plant(dir: &Path) {
     fs::write(dir.join("net.d/10-primary.conf"), conf).unwrap();
 }
 
+/// Writes a bundle with this configuration. Returns the command's output and the bundle.
+fn bundle(node: &Node, config: &str) -> (Output, PathBuf) {
+    let config = node.dir().join(config);
+    let file = node.dir().join("bundle.tar.gz");
+    let [config, bundle] = [&config, &file].map(|path| path.to_str().unwrap());
+    (node.run(&["bundle", bundle, "--config", config]), file)
+}
+
 /// The files of a bundle, by name.
 fn read(path: &Path) -> Vec<(String, String)> {
     let file = fs::File::open(path).unwrap();
@@ -111,21 +119,14 @@ fn read(path: &Path) -> Vec<(String, String)> {
 #[test]
 fn a_bundle_has_no_secrets() {
     let node = node();
-    let config = node.dir().join("config.json");
-    let file = node.dir().join("bundle.tar.gz");
-    let arguments = [
-        "bundle",
-        file.to_str().unwrap(),
-        "--config",
-        config.to_str().unwrap(),
-    ];
-    let listed = node.run(&arguments).success();
+    let (output, file) = bundle(&node, "config.json");
+    let listed = output.success();
     let parts = read(&file);
     for (name, text) in &parts {
         for secret in SECRETS {
             assert!(!text.contains(secret), "{name} has {secret}: {text}");
         }
-        // What is in it was said before.
+        // The command lists each file before it writes the bundle.
         let short = name.strip_prefix("cnidaria-bundle/").unwrap();
         assert!(listed.contains(short), "{listed}");
     }
@@ -182,15 +183,8 @@ fn a_bundle_goes_to_standard_output() {
 #[test]
 fn a_bundle_needs_no_daemon_and_no_config() {
     let node = Node::idle();
-    let config = node.dir().join("missing.json");
-    let file = node.dir().join("bundle.tar.gz");
-    let arguments = [
-        "bundle",
-        file.to_str().unwrap(),
-        "--config",
-        config.to_str().unwrap(),
-    ];
-    node.run(&arguments).success();
+    let (output, file) = bundle(&node, "missing.json");
+    output.success();
     let parts = read(&file);
     let attachments = parts
         .iter()
@@ -200,7 +194,7 @@ fn a_bundle_needs_no_daemon_and_no_config() {
         "{parts:?}"
     );
     // An existing file is not overwritten.
-    let message = node.run(&arguments);
+    let (message, _) = bundle(&node, "missing.json");
     assert_eq!(message.exit, Some(1));
     assert!(message.stderr.contains("cannot write"), "{message:?}");
 }

@@ -28,7 +28,7 @@ pub const DEFAULT_MULTUS_NAMESPACE: &str = "kube-system";
 pub const DEFAULT_GLOBAL_NAMESPACE: &str = "default";
 
 /// The keys of a conf that the daemon reads, in their documented spelling.
-pub const KEYS: [&str; 21] = [
+pub(crate) const KEYS: [&str; 21] = [
     "auxiliaryCNIChainName",
     "binDir",
     "capabilities",

@@ -34,7 +34,7 @@ impl Overlay {
     }
 
     /// Also searches these directories for delegates, after `binDir`.
-    pub fn search_also(&mut self, plugin_path: Vec<PathBuf>) {
+    pub(crate) fn search_also(&mut self, plugin_path: Vec<PathBuf>) {
         self.plugin_path = plugin_path;
     }
 
@@ -60,7 +60,7 @@ impl Overlay {
     ///
     /// # Errors
     /// As [`NetConf::parse_for_removal`].
-    pub fn conf_for_removal(&self, text: &[u8]) -> Result<Arc<NetConf>, Error> {
+    pub(crate) fn conf_for_removal(&self, text: &[u8]) -> Result<Arc<NetConf>, Error> {
         if let Ok(conf) = self.conf(text) {
             return Ok(conf);
         }

@@ -11,7 +11,7 @@ use super::runtime_config::RuntimeConfig;
 use super::sandbox::Sandbox;
 
 /// The capability of delegates that read or write a device-info file.
-pub const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";
+pub(crate) const DEVICE_INFO_CAPABILITY: &str = "CNIDeviceInfoFile";
 
 /// The longest file name in bytes (Linux's `NAME_MAX`).
 pub(crate) const MAX_FILE_NAME: usize = 255;
@@ -79,7 +79,7 @@ impl Attachment {
 
     /// The requested capabilities that no plugin declares, by name: requesting them has no effect.
     /// A MAC or a single address also goes into `CNI_ARGS`.
-    pub fn untaken_requests(&self) -> Vec<&'static str> {
+    pub(crate) fn untaken_requests(&self) -> Vec<&'static str> {
         let request = &self.request;
         let asked = [
             ("ips", request.ips.len() > 1),
@@ -104,7 +104,7 @@ impl Attachment {
 
     /// Whether a device-info file may exist: the attachment has a device, or its delegates declare
     /// the capability (device-info specification 1.1, section 5.1.1).
-    pub fn describes_device(&self) -> bool {
+    pub(crate) fn describes_device(&self) -> bool {
         let mut plugins = self.conf.plugins().iter();
         self.device.is_some()
             || self.arguments().device_id.is_some()

@@ -117,7 +117,7 @@ fn spelt(name: &str) -> Option<String> {
 }
 
 /// Whether podman or nerdctl allow `name` for a container. Prevents names from being paths.
-pub fn is_container_name(name: &str) -> bool {
+pub(crate) fn is_container_name(name: &str) -> bool {
     name.len() <= MAX_NAME
         && name
             .bytes()
@@ -129,7 +129,7 @@ pub fn is_container_name(name: &str) -> bool {
 }
 
 /// Whether `text` is a DNS-1123 subdomain, as pod names must be; this also prevents paths.
-pub fn is_object_name(text: &str) -> bool {
+pub(crate) fn is_object_name(text: &str) -> bool {
     let edge = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     text.len() <= MAX_NAME
         && text

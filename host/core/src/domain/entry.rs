@@ -159,7 +159,7 @@ impl Entry {
     }
 
     /// Whether its ADD may or may not have made something: the daemon exited while it ran.
-    pub fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         let ended = |failed: &FailedAdd| !failed.unfinished;
         self.result.is_none() && !self.failed_add.as_ref().is_some_and(ended)
     }
@@ -180,7 +180,7 @@ impl Entry {
 impl Sandbox {
     /// Takes the pod from recorded attachments, if they name it: a request need not.
     #[must_use]
-    pub fn with_pod_of(mut self, entries: &[Entry]) -> Self {
+    pub(crate) fn with_pod_of(mut self, entries: &[Entry]) -> Self {
         if let Some(entry) = entries.iter().find(|entry| !entry.pod.name.is_empty()) {
             self.pod.clone_from(&entry.pod);
         }
@@ -191,7 +191,7 @@ impl Sandbox {
 /// Whether a request for `if_name` covers all these attachments of a container. The runtime knows
 /// only the default network's interface, which stands for all. If no default network is recorded,
 /// as for a container that was only hot-plugged, any name does.
-pub fn are_behind(entries: &[Entry], if_name: &IfName) -> bool {
+pub(crate) fn are_behind(entries: &[Entry], if_name: &IfName) -> bool {
     let default = entries.iter().find(|entry| entry.is_default);
     default.is_none_or(|default| default.if_name == *if_name)
 }

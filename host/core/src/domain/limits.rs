@@ -79,7 +79,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`] names the setting.
-    pub fn check_conf(&self, text: impl AsRef<[u8]>) -> Result<(), Exceeded> {
+    pub(crate) fn check_conf(&self, text: impl AsRef<[u8]>) -> Result<(), Exceeded> {
         let text = text.as_ref();
         self.conf_bytes(text.len())?;
         let Size { depth, members, .. } = json::measure(text);
@@ -91,7 +91,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_plugins(&self, conf: &NetworkConfList) -> Result<(), Exceeded> {
+    pub(crate) fn check_plugins(&self, conf: &NetworkConfList) -> Result<(), Exceeded> {
         let found = conf.plugins().len();
         within(found, "plugins", self.plugins, "plugins")
     }
@@ -101,7 +101,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_cni_args(&self, args: &RawObject, plugins: usize) -> Result<(), Exceeded> {
+    pub(crate) fn check_cni_args(&self, args: &RawObject, plugins: usize) -> Result<(), Exceeded> {
         within(args.len(), "members of cni-args", self.cni_args, "cniArgs")?;
         let Size {
             bytes,
@@ -118,7 +118,11 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_total(&self, total: &mut Total, conf: &NetworkConfList) -> Result<(), Exceeded> {
+    pub(crate) fn check_total(
+        &self,
+        total: &mut Total,
+        conf: &NetworkConfList,
+    ) -> Result<(), Exceeded> {
         let Size { bytes, members, .. } = json::measure(conf.text());
         total.bytes = total.bytes.saturating_add(bytes);
         total.members = total.members.saturating_add(members);
@@ -140,7 +144,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_annotation(&self, text: &str) -> Result<(), Exceeded> {
+    pub(crate) fn check_annotation(&self, text: &str) -> Result<(), Exceeded> {
         let limit = self.annotation_bytes;
         within(text.len(), "bytes", limit, "annotationBytes")
     }
@@ -149,7 +153,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_networks(&self, found: usize) -> Result<(), Exceeded> {
+    pub(crate) fn check_networks(&self, found: usize) -> Result<(), Exceeded> {
         within(found, "networks", self.networks, "networks")
     }
 
@@ -157,7 +161,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_ips(&self, found: usize) -> Result<(), Exceeded> {
+    pub(crate) fn check_ips(&self, found: usize) -> Result<(), Exceeded> {
         within(found, "addresses", self.ips, "ips")
     }
 
@@ -165,7 +169,7 @@ impl Limits {
     ///
     /// # Errors
     /// [`Exceeded`].
-    pub fn check_port_mappings(&self, found: usize) -> Result<(), Exceeded> {
+    pub(crate) fn check_port_mappings(&self, found: usize) -> Result<(), Exceeded> {
         within(found, "port mappings", self.port_mappings, "portMappings")
     }
 

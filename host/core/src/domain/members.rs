@@ -37,7 +37,7 @@ pub fn folded_value(value: &RawValue, names: &[&'static str]) -> Box<RawValue> {
 }
 
 /// Like [`folded_value`], for each element of a list.
-pub fn folded_elements(value: &RawValue, names: &[&'static str]) -> Box<RawValue> {
+pub(crate) fn folded_elements(value: &RawValue, names: &[&'static str]) -> Box<RawValue> {
     let elements = serde_json::from_str::<Vec<&RawValue>>(value.get());
     elements
         .ok()

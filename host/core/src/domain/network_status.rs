@@ -127,71 +127,53 @@ pub fn of_attachment(
                 false => BTreeMap::new(),
             },
         };
-    let in_pod: Vec<(usize, &Interface)> = result
-        .interfaces
-        .iter()
-        .enumerate()
-        .filter(|(_, i)| is_in_pod(i))
-        .collect();
-    let all_ips = || {
-        result
-            .ips
-            .iter()
-            .map(|ip| ip.address.addr().to_string())
-            .collect()
-    };
-    match in_pod.as_slice() {
+    let in_pod = result.interfaces.iter().enumerate();
+    let in_pod: Vec<(usize, &Interface)> = in_pod.filter(|(_, i)| is_in_pod(i)).collect();
+    if in_pod.is_empty() || result.interfaces.len() == 1 {
         // Old results list addresses without interfaces.
-        [] => vec![element(
-            0,
-            None,
-            all_ips(),
-            is_default,
-            default_gateways(result),
-        )],
-        [(_, only)] if result.interfaces.len() == 1 => {
-            vec![element(
-                0,
-                Some(only),
-                all_ips(),
-                is_default,
-                default_gateways(result),
-            )]
-        }
-        several => {
-            let default_index = default_interface(several, result);
-            let last = several.last().map(|(index, _)| *index);
-            let mut own: HashMap<usize, Vec<&IpConfig>> = HashMap::new();
-            for ip in &result.ips {
-                // Out-of-range indices are ignored.
-                let named = ip.interface.filter(|at| *at < result.interfaces.len());
-                if let Some(at) = named.or(last) {
-                    own.entry(at).or_default().push(ip);
-                }
-            }
-            let defaults = default_routes(result);
-            several
-                .iter()
-                .enumerate()
-                .map(|(number, (index, interface))| {
-                    let own = own.get(index).map(Vec::as_slice).unwrap_or_default();
-                    let ips = own.iter().map(|ip| ip.address.addr().to_string()).collect();
-                    let is_default_interface = Some(*index) == default_index;
-                    let gateway = match several.len() {
-                        1 => default_gateways(result),
-                        _ => own_gateways(&defaults, own, is_default_interface),
-                    };
-                    element(
-                        number,
-                        Some(interface),
-                        ips,
-                        is_default && is_default_interface,
-                        gateway,
-                    )
-                })
-                .collect()
+        let only = in_pod.first().map(|(_, interface)| *interface);
+        let (ips, gateways) = (texts(&result.ips), default_gateways(result));
+        return vec![element(0, only, ips, is_default, gateways)];
+    }
+    let default_index = default_interface(&in_pod, result);
+    let own = by_interface(result, &in_pod);
+    let defaults = default_routes(result);
+    let elements = in_pod.iter().enumerate();
+    elements
+        .map(|(number, (index, interface))| {
+            let own = own.get(index).map(Vec::as_slice).unwrap_or_default();
+            let ips = texts(own.iter().copied());
+            let is_default_interface = Some(*index) == default_index;
+            let gateway = match in_pod.len() {
+                1 => default_gateways(result),
+                _ => own_gateways(&defaults, own, is_default_interface),
+            };
+            let is_default = is_default && is_default_interface;
+            element(number, Some(interface), ips, is_default, gateway)
+        })
+        .collect()
+}
+
+/// The addresses of each interface by its index. Those of none go to the last one in the pod.
+fn by_interface<'r>(
+    result: &'r CniResult,
+    in_pod: &[(usize, &Interface)],
+) -> HashMap<usize, Vec<&'r IpConfig>> {
+    let last = in_pod.last().map(|(index, _)| *index);
+    let mut own: HashMap<usize, Vec<&IpConfig>> = HashMap::new();
+    for ip in &result.ips {
+        // Out-of-range indices are ignored.
+        let named = ip.interface.filter(|at| *at < result.interfaces.len());
+        if let Some(at) = named.or(last) {
+            own.entry(at).or_default().push(ip);
         }
     }
+    own
+}
+
+fn texts<'r>(ips: impl IntoIterator<Item = &'r IpConfig>) -> Vec<String> {
+    let ips = ips.into_iter();
+    ips.map(|ip| ip.address.addr().to_string()).collect()
 }
 
 /// Only interfaces in the pod have a sandbox.

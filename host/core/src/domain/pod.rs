@@ -54,9 +54,7 @@ pub struct PodIdentity {
 pub struct Owner {
     /// Its kind, such as `ReplicaSet`.
     pub kind: String,
-    /// Its name.
     pub name: String,
-    /// Its uid.
     pub uid: String,
 }
 
@@ -142,7 +140,7 @@ impl Pod {
     }
 
     /// The default-network annotation; `None` if absent or blank.
-    pub fn default_network_annotation(&self) -> Option<&str> {
+    pub(crate) fn default_network_annotation(&self) -> Option<&str> {
         self.filled_annotation(DEFAULT_NETWORK_ANNOTATION)
     }
 

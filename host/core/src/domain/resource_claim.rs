@@ -150,7 +150,6 @@ pub struct SliceSpec {
     pub node_name: Option<String>,
     /// The pool of the devices.
     pub pool: SlicePool,
-    /// The published devices.
     #[serde(deserialize_with = "null_is_default")]
     pub devices: Vec<PublishedDevice>,
 }

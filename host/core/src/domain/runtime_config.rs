@@ -20,9 +20,10 @@ const MEMBERS: [&str; 7] = [
     "CNIDeviceInfoFile",
 ];
 /// Keys of a port mapping.
-pub const PORT_MAPPING_MEMBERS: [&str; 4] = ["hostPort", "containerPort", "protocol", "hostIP"];
+pub(crate) const PORT_MAPPING_MEMBERS: [&str; 4] =
+    ["hostPort", "containerPort", "protocol", "hostIP"];
 /// Keys of bandwidth limits.
-pub const BANDWIDTH_MEMBERS: [&str; 4] =
+pub(crate) const BANDWIDTH_MEMBERS: [&str; 4] =
     ["ingressRate", "ingressBurst", "egressRate", "egressBurst"];
 
 const IGNORE_UNKNOWN: &str = "IgnoreUnknown";
@@ -173,7 +174,7 @@ impl RuntimeConfig {
 
     /// Drops the unknown capabilities, which are meant for the default network only.
     #[must_use]
-    pub fn of_known_capabilities(self) -> Self {
+    pub(crate) fn of_known_capabilities(self) -> Self {
         Self {
             others: RawObject::new(),
             ..self

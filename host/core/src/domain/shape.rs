@@ -32,13 +32,13 @@ pub enum Shape {
 }
 
 /// A list of strings.
-pub const TEXTS: Shape = Shape::List(&Shape::Text);
+pub(crate) const TEXTS: Shape = Shape::List(&Shape::Text);
 
 /// The capabilities that a plugin declares.
 pub const FLAGS: Shape = Shape::Map(&Shape::Flag);
 
 /// Port mappings of a pod.
-pub const PORT_MAPPINGS: Shape = Shape::List(&Shape::Object(&[
+pub(crate) const PORT_MAPPINGS: Shape = Shape::List(&Shape::Object(&[
     ("hostPort", Shape::Port),
     ("containerPort", Shape::Port),
     ("protocol", OPTIONAL_TEXT),

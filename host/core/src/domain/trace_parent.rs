@@ -27,9 +27,7 @@ pub struct SpanId(u64);
 /// A span that others are children of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
-    /// The trace.
     pub trace: TraceId,
-    /// The span.
     pub span: SpanId,
     /// Whether the caller records the trace.
     pub is_sampled: bool,

@@ -46,7 +46,7 @@ pub(super) async fn del(pipeline: &Arc<Pipeline>, request: PodRequest) -> Result
     }
     if early_success::can_be_given(pipeline, &dirs, &request).await {
         tokio::spawn(supervision::once("DEL", deletion));
-        return answered(&request);
+        return succeed_early(&request);
     }
     match patiently(deadline, deletion).await {
         Some(deleted) => deleted,
@@ -71,12 +71,12 @@ async fn turn(
         true => Instant::now(),
         false => soon,
     };
-    // The DEL takes the place of those that were recorded.
+    // This DEL replaces recorded ones.
     if let Ok(held) = tokio::time::timeout_at(soon, &mut turn).await {
         return Ok(Some(held.leaving_records()));
     }
     if early_success::can_be_given(pipeline, dirs, request).await {
-        return answered(request).map(|()| None);
+        return succeed_early(request).map(|()| None);
     }
     let waited = pipeline.timeouts.stop();
     match turn_by(pipeline, deadline, waited, container, turn).await {
@@ -112,7 +112,7 @@ async fn reach<'a>(pipeline: &Pipeline, dirs: &Dirs, request: &'a PodRequest) ->
     Some(reach(reaches_all(request, &known.unwrap_or_default())))
 }
 
-fn answered(request: &PodRequest) -> Result<(), Error> {
+fn succeed_early(request: &PodRequest) -> Result<(), Error> {
     tracing::warn!(
         container = %request.container_id,
         "DEL succeeds before its delegates finish: the namespace is gone, and the undo continues in the background"

@@ -367,13 +367,8 @@ async fn is_absent(pipeline: &Pipeline, entry: &Entry) -> bool {
     let (true, Some(netns)) = (entry.is_doubtful(), entry.netns.as_deref()) else {
         return false;
     };
-    let names = std::slice::from_ref(&entry.if_name);
-    let looked = pipeline
-        .ports
-        .pod_network
-        .look(Path::new(netns), names)
-        .await;
-    looked.is_ok_and(|inside| inside.existing.is_empty())
+    let exists = pod_netns::interface_exists(pipeline, netns, &entry.if_name).await;
+    exists.is_ok_and(|exists| !exists)
 }
 
 /// The sandbox's recorded entries. Those without an identified namespace take the request's path;

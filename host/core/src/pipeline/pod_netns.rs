@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use cni_types::args::ContainerId;
+use cni_types::args::{ContainerId, IfName};
 
 use super::Pipeline;
 use super::dirs::Dirs;
 use crate::domain::entry::Entry;
 use crate::domain::namespace::Namespace;
-use crate::ports::AtPath;
+use crate::ports::{AtPath, PodNetworkError};
 
 /// Where a recorded network namespace is now.
 pub(super) enum PodNetns {
@@ -39,12 +39,8 @@ pub(super) async fn outlives_its_age(pipeline: &Pipeline, dirs: &Dirs, entry: &E
     let Some(path) = path.filter(|_| is_only_dated(entry)) else {
         return false;
     };
-    let (pod_network, names) = (
-        &pipeline.ports.pod_network,
-        std::slice::from_ref(&entry.if_name),
-    );
-    let looked = pod_network.look(Path::new(path), names).await;
-    if !looked.is_ok_and(|inside| !inside.existing.is_empty()) {
+    let exists = interface_exists(pipeline, path, &entry.if_name).await;
+    if !exists.unwrap_or(false) {
         return false;
     }
     for dirs in [dirs]
@@ -223,6 +219,17 @@ pub(super) async fn is_gone(
 /// Whether the attachment's own namespace is still at its path.
 pub(super) async fn is_there(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -> bool {
     matches!(of_entry(pipeline, dirs, entry).await, PodNetns::Present)
+}
+
+/// Whether the namespace at this path has the interface.
+pub(super) async fn interface_exists(
+    pipeline: &Pipeline,
+    netns: &str,
+    if_name: &IfName,
+) -> Result<bool, PodNetworkError> {
+    let names = std::slice::from_ref(if_name);
+    let looked = pipeline.ports.pod_network.look(Path::new(netns), names);
+    Ok(!looked.await?.existing.is_empty())
 }
 
 /// Whether the attachment's own namespace is known to be gone. An attachment by Multus has no

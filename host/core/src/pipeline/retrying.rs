@@ -16,7 +16,8 @@ use crate::domain::sandbox::Sandbox;
 use crate::ports::{PendingUndo, Undo};
 use crate::supervision;
 
-/// Schedules the undos that an earlier daemon left in `cni_dir`, and recalls what it was to forget.
+/// Schedules the undos that an earlier daemon left in `cni_dir`, and reads which containers operators
+/// had it forget.
 pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
     undone::recall(pipeline, cni_dir).await;
     match pipeline.ports.ledger.undos(cni_dir).await {
@@ -37,7 +38,7 @@ pub(super) async fn resume(pipeline: &Pipeline, cni_dir: &Path) {
 /// network wait for its lanes.
 pub(super) async fn run(pipeline: &Arc<Pipeline>) {
     let retries = &pipeline.retries;
-    // Those of a task that panicked ended with it.
+    // If this task panicked before, its retries ended with it.
     retries.stopped();
     let mut running = FuturesUnordered::new();
     loop {
@@ -63,7 +64,7 @@ async fn sleep_until(moment: Option<Instant>) {
     }
 }
 
-/// Makes a retry. One that panics has failed, and disturbs no other.
+/// Makes one retry. A panic fails this retry alone.
 async fn guarded(pipeline: &Arc<Pipeline>, due: Due) {
     let (dirs, undo) = (due.dirs.clone(), due.undo.clone());
     let ended = supervision::once("retry of an undo", again(pipeline, due)).await;

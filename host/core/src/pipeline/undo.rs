@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -357,13 +356,8 @@ pub(super) async fn is_living(pipeline: &Pipeline, dirs: &Dirs, entry: &Entry) -
     if !pod_netns::is_there(pipeline, dirs, entry).await {
         return false;
     }
-    let names = std::slice::from_ref(&entry.if_name);
-    let looked = pipeline
-        .ports
-        .pod_network
-        .look(Path::new(netns), names)
-        .await;
-    looked.is_ok_and(|inside| !inside.existing.is_empty())
+    let exists = pod_netns::interface_exists(pipeline, netns, &entry.if_name).await;
+    exists.unwrap_or(false)
 }
 
 /// Logs that a plugin refused to delete what it had refused to add.

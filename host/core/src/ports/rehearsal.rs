@@ -26,7 +26,6 @@ pub trait RehearsalRecord: Send + Sync {
 pub struct PolicyAction {
     /// Name of the policy.
     pub policy: String,
-    /// The hook.
     pub hook: &'static str,
     /// The interface of the attachment, in hooks of one attachment.
     pub if_name: Option<String>,

@@ -52,7 +52,6 @@ pub struct Reservation {
     pub data_dir: PathBuf,
     /// `name` of the network's conf.
     pub network: NetworkName,
-    /// The address.
     pub address: IpAddr,
     /// `CNI_CONTAINERID` of the ADD.
     pub container: ContainerId,

@@ -72,7 +72,7 @@ pub fn check_names(plan: &Plan) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::SameInterface`], and the errors of [`check_names`].
-pub fn check_interfaces(plan: &Plan) -> Result<(), Error> {
+pub(crate) fn check_interfaces(plan: &Plan) -> Result<(), Error> {
     check_names(plan)?;
     for (index, one) in plan.attachments.iter().enumerate() {
         let same = plan

@@ -55,7 +55,7 @@ pub async fn identify(
 ///
 /// # Errors
 /// As [`identify`].
-pub async fn identify_described(
+pub(crate) async fn identify_described(
     request: &PodRequest,
     cluster: &dyn Cluster,
     patience: Duration,
@@ -83,7 +83,7 @@ pub async fn identify_described(
 ///
 /// # Errors
 /// As [`identify`].
-pub async fn identify_attached(
+pub(crate) async fn identify_attached(
     request: &PodRequest,
     recorded: &[Entry],
     cluster: &dyn Cluster,

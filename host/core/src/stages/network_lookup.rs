@@ -133,7 +133,7 @@ pub async fn by_reference(
 ///
 /// # Errors
 /// [`Error`].
-pub async fn known_by_reference(
+pub(crate) async fn known_by_reference(
     name: &str,
     conf: &NetConf,
     lookups: Lookups<'_>,
@@ -254,7 +254,7 @@ fn check_type(nad: &Nad) -> Result<(), Error> {
 }
 
 /// The conf in a NAD, if it is one that a pod could be attached with.
-pub fn usable_conf(nad: &Nad, limits: &Limits) -> Option<NetworkConfList> {
+pub(crate) fn usable_conf(nad: &Nad, limits: &Limits) -> Option<NetworkConfList> {
     let text = nad.config.as_deref()?;
     limits.check_conf(text).ok()?;
     conf_of_nad(nad, text).ok()
@@ -334,7 +334,7 @@ fn auxiliary_dir(conf: &NetConf) -> Result<&Path, Error> {
 ///
 /// # Errors
 /// [`Error::CniArgsLimit`], before anything is merged; [`Error::CniArgs`].
-pub fn with_cni_args_within(
+pub(crate) fn with_cni_args_within(
     limits: &Limits,
     conf: &NetworkConfList,
     args: &RawObject,

@@ -46,7 +46,6 @@ pub enum Error {
     Conf(#[from] net_conf::Error),
 }
 
-/// A checked request.
 #[derive(Debug)]
 pub enum CheckedRequest {
     /// ADD, DEL or CHECK of one pod.

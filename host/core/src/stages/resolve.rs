@@ -150,7 +150,10 @@ pub async fn cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Net
 ///
 /// # Errors
 /// [`Error::Configured`].
-pub async fn known_cluster_network(conf: &NetConf, lookups: Lookups<'_>) -> Result<Network, Error> {
+pub(crate) async fn known_cluster_network(
+    conf: &NetConf,
+    lookups: Lookups<'_>,
+) -> Result<Network, Error> {
     match &conf.default_network {
         DefaultNetwork::Cluster(name) => {
             let found = network_lookup::known_by_reference(name, conf, lookups).await;
@@ -176,7 +179,7 @@ pub(super) fn inline(index: usize, text: &RawValue) -> Result<Network, Error> {
 ///
 /// # Errors
 /// As [`cluster_network`].
-pub async fn default_attachment(
+pub(crate) async fn default_attachment(
     conf: &NetConf,
     sandbox: &Sandbox,
     lookups: Lookups<'_>,
@@ -331,7 +334,7 @@ async fn give_devices(
 }
 
 /// Adds the path of the device-info file, if the attachment may describe a device.
-pub fn with_device_info(
+pub(crate) fn with_device_info(
     attachment: Attachment,
     sandbox: &Sandbox,
     files: &dyn DeviceInfo,

@@ -148,18 +148,22 @@ mod tests {
         (Provided::of(&conf), dir.join(FILE_NAME))
     }
 
+    fn write(provided: &Provided, path: &Path) {
+        let write = || {
+            std::fs::write(path, SHIM).unwrap();
+            Ok(())
+        };
+        provided.writing(path, write).unwrap();
+    }
+
     #[test]
     fn a_removed_conf_is_not_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let (provided, path) = provided(dir.path());
-        let write = || {
-            std::fs::write(&path, SHIM).unwrap();
-            Ok(())
-        };
-        provided.writing(&path, write).unwrap();
+        write(&provided, &path);
         assert_eq!(provided.remove().unwrap(), Some(path.clone()));
         assert!(!path.exists());
-        provided.writing(&path, write).unwrap();
+        write(&provided, &path);
         assert!(!path.exists() && provided.is_ended());
         assert_eq!(provided.remove().unwrap(), Some(path), "can be repeated");
     }
@@ -168,11 +172,7 @@ mod tests {
     fn the_conf_of_another_program_stays() {
         let dir = tempfile::tempdir().unwrap();
         let (provided, path) = provided(dir.path());
-        let write = || {
-            std::fs::write(&path, SHIM).unwrap();
-            Ok(())
-        };
-        provided.writing(&path, write).unwrap();
+        write(&provided, &path);
         // As Multus writes it: in place, here with the same content.
         let later = std::fs::File::options().write(true).open(&path).unwrap();
         let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);

@@ -30,11 +30,9 @@ pub struct NodePolicies {
 /// A policy of this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePolicy {
-    /// Its name.
     pub name: String,
     /// Whether it is in force.
     pub state: State,
-    /// Its mode.
     pub mode: Mode,
     /// Digest of its module, if it could be read.
     pub digest: Option<String>,

@@ -75,6 +75,11 @@ fn acts(rig: &Rig) -> Vec<String> {
         .collect()
 }
 
+/// Waits until the server has received such a request.
+async fn sent(rig: &Rig, is_it: impl Fn(&Recorded) -> bool) {
+    until(|| rig.api.take_requests().iter().any(&is_it)).await;
+}
+
 /// Time for a request that must not come.
 async fn quiet(rig: &Rig) {
     tokio::time::sleep(10 * PACE.settle).await;
@@ -178,13 +183,7 @@ async fn a_restarted_daemon_writes_only_what_changed() {
     acts(&rig);
     let second = start(&kube);
     second.publish(policies(&[("a", State::Loaded), ("b", State::Loaded)]));
-    until(|| {
-        rig.api
-            .take_requests()
-            .iter()
-            .any(|one| one.act() == "get nodes")
-    })
-    .await;
+    sent(&rig, |one| one.act() == "get nodes").await;
     quiet(&rig).await;
     assert_eq!(object(&rig).unwrap()["status"], before["status"]);
     second.publish(policies(&[("a", State::Loaded), ("b", State::Stale)]));
@@ -231,13 +230,7 @@ async fn without_the_kind_one_request_is_sent() {
     let kube = rig.warm().await;
     let published = start(&kube);
     published.publish(policies(&[("a", State::Failed)]));
-    until(|| {
-        rig.api
-            .take_requests()
-            .iter()
-            .any(|one| one.verb == "get" && one.code == 404)
-    })
-    .await;
+    sent(&rig, |one| one.verb == "get" && one.code == 404).await;
     quiet(&rig).await;
     // The next change finds that it is there.
     rig.api.set_served("PolicyNodeStatus", true);
@@ -258,7 +251,7 @@ async fn without_the_rights_one_request_is_sent() {
     let published = start(&kube);
     published.publish(policies(&[("a", State::Loaded)]));
     let refused = |one: &Recorded| one.resource == "policynodestatuses" && one.code == 403;
-    until(|| rig.api.take_requests().iter().any(refused)).await;
+    sent(&rig, refused).await;
     quiet(&rig).await;
     assert_eq!(object(&rig), None);
 }
@@ -269,13 +262,7 @@ async fn a_cluster_without_the_node_gets_no_object() {
     let kube = rig.warm().await;
     let published = start(&kube);
     published.publish(policies(&[("a", State::Loaded)]));
-    until(|| {
-        rig.api
-            .take_requests()
-            .iter()
-            .any(|one| one.act() == "get nodes")
-    })
-    .await;
+    sent(&rig, |one| one.act() == "get nodes").await;
     quiet(&rig).await;
     assert_eq!(object(&rig), None);
 }

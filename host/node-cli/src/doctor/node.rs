@@ -14,7 +14,6 @@ use config::conf_file::Generated;
 use config::daemon::DaemonConfig;
 use shim_api::admin::{AttachmentList, ListedAttachment, PolicyList};
 
-/// A node.
 #[derive(Debug)]
 pub(crate) struct Node {
     /// Where /proc, /sys and /lib/modules are.

@@ -29,20 +29,15 @@ fn of_runtime(base: RuntimeConfig, args: &str, capabilities: &str) -> Attachment
 /// What policies are shown of an attachment, in canonical form.
 fn shown(origin: &Attachment) -> engine::PolicyAttachment {
     let given = given(origin);
+    let conf = Document::parse("{}", cni_types::json::Limits::default()).unwrap();
     engine::PolicyAttachment {
-        network: "n".to_owned(),
-        if_name: "eth0".to_owned(),
         is_default: true,
-        selection: None,
-        conf: Document::parse("{}", cni_types::json::Limits::default()).unwrap(),
         ips: given.ips.iter().map(|ip| canonical_ip(ip)).collect(),
         mac: given.mac.as_deref().map(canonical_mac),
         bandwidth: given.bandwidth,
         port_mappings: given.port_mappings,
         infiniband_guid: given.infiniband_guid,
-        cni_args: None,
-        fixed: engine::Fixed::default(),
-        skipped: false,
+        ..engine::PolicyAttachment::new("n", "eth0", conf)
     }
 }
 

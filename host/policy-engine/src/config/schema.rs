@@ -13,7 +13,7 @@ use crate::model::report::clean;
 
 /// Maximum depth of settings that are checked.
 const MAX_DEPTH: u8 = 32;
-/// Maximum number of comparisons; what is left is not checked.
+/// Maximum number of comparisons; beyond it, settings pass unchecked.
 const MAX_STEPS: u32 = 1 << 20;
 /// Maximum number of known keys that a wrong one is compared with, or that are listed.
 const MAX_KNOWN: usize = 64;
@@ -33,10 +33,7 @@ pub(crate) struct Fault {
     pub(crate) offset: usize,
 }
 
-/// The first fault of settings, as JSON text.
-///
-/// # Errors
-/// The fault.
+/// Checks settings, as JSON text. The error is the first fault.
 pub(crate) fn check(schema: &Value, settings: &str) -> Result<(), Fault> {
     let Ok(value) = serde_json::from_str(settings) else {
         return Ok(());
@@ -66,7 +63,7 @@ pub(crate) fn check(schema: &Value, settings: &str) -> Result<(), Fault> {
     })
 }
 
-/// What is wrong at the checker's path, or at a key there.
+/// A fault at the checker's path, or at a key there.
 struct Wrong {
     key: Option<String>,
     is_missing: bool,
@@ -270,8 +267,10 @@ fn range(schema: &Map<String, Value>, value: f64, [least, most]: [&str; 2], unit
     }
 }
 
-/// Lengths are far below what a float cannot hold.
-#[expect(clippy::cast_precision_loss, reason = "settings are smaller")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a float holds each length up to 2^53"
+)]
 fn count(length: usize) -> f64 {
     length as f64
 }

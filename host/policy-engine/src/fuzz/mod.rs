@@ -268,20 +268,11 @@ fn selection(namespace: &str, name: &str) -> Selection {
 }
 
 fn attachment(is_default: bool) -> PolicyAttachment {
+    let conf = Document::parse(CONF, Limits::default()).expect("it is valid");
     PolicyAttachment {
-        network: "default/storage".to_owned(),
-        if_name: "net1".to_owned(),
         is_default,
-        selection: None,
-        conf: Document::parse(CONF, Limits::default()).expect("it is valid"),
         ips: vec!["10.1.2.3/24".to_owned()],
-        mac: None,
-        bandwidth: None,
-        port_mappings: Vec::new(),
-        infiniband_guid: None,
-        cni_args: None,
-        fixed: crate::model::request::Fixed::default(),
-        skipped: false,
+        ..PolicyAttachment::new("default/storage", "net1", conf)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Confinement {
     pub(crate) parent: u32,
     /// Memory limit in bytes.
     pub(crate) memory_bytes: u64,
-    /// Processor time limit.
+    /// Processor time limit in seconds.
     pub(crate) seconds: u64,
     /// The control group to move to.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -17,9 +17,7 @@ const MAX_WORDS: usize = 64;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Description {
-    /// Its name.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// JSON Schema of its settings.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -143,7 +143,7 @@ pub struct Denied {
 
 impl Denied {
     /// The lowest code a policy may use, and the code of failures that have none.
-    pub const FIRST_CODE: u32 = 100;
+    pub(crate) const FIRST_CODE: u32 = 100;
 
     /// The code for a policy that is not loaded yet.
     pub const TRY_AGAIN: u32 = 11;

@@ -19,7 +19,6 @@ pub struct Owner {
     pub kind: String,
     /// Its name, in the pod's namespace.
     pub name: String,
-    /// Its uid.
     pub uid: String,
 }
 
@@ -185,6 +184,27 @@ pub struct PolicyAttachment {
     /// Whether a policy leaves the network out.
     #[serde(default)]
     pub skipped: bool,
+}
+
+impl PolicyAttachment {
+    /// An attachment with this conf alone.
+    pub fn new(network: impl Into<String>, if_name: impl Into<String>, conf: Document) -> Self {
+        Self {
+            network: network.into(),
+            if_name: if_name.into(),
+            is_default: false,
+            selection: None,
+            conf,
+            ips: Vec::new(),
+            mac: None,
+            bandwidth: None,
+            port_mappings: Vec::new(),
+            infiniband_guid: None,
+            cni_args: None,
+            fixed: Fixed::default(),
+            skipped: false,
+        }
+    }
 }
 
 /// What policies see of an attachment and cannot change.

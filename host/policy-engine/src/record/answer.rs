@@ -11,17 +11,11 @@ pub enum Answer {
     /// It lets the request go on.
     Accept,
     /// It denies.
-    Deny {
-        /// The code.
-        code: u32,
-        /// The reason.
-        message: String,
-    },
+    Deny { code: u32, message: String },
     /// It failed.
     Failed {
         /// The class of the failure.
         cause: Cause,
-        /// The reason.
         reason: String,
     },
 }

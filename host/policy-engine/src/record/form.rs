@@ -24,7 +24,6 @@ use crate::transaction::{FinaleDraft, OutcomeDraft, SelectionsDraft};
 pub struct Recorded {
     /// When it began, in milliseconds since 1970.
     pub at_unix_ms: u64,
-    /// Its facts.
     pub facts: RequestFacts,
     /// The hooks, in order.
     pub calls: Vec<Call>,
@@ -34,14 +33,13 @@ pub struct Recorded {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Call {
-    /// The hook.
     pub hook: Hook,
     /// What the first policy was offered.
     pub offered: Lazy<Offered>,
     /// The policies that have the hook and saw the request, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<Turn>,
-    /// What came of the last policy's edits, if it made any.
+    /// The value after the last policy's edits, if it made any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<Lazy<Offered>>,
 }
@@ -57,7 +55,6 @@ pub struct Turn {
     /// What it was offered, if policies before it made edits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Lazy<Offered>>,
-    /// Its answer.
     pub answer: Answer,
     /// RFC 6902 patch of what it edited, as JSON text; empty if nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -65,10 +62,9 @@ pub struct Turn {
     /// Number of operations that did not fit into the patch.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub omitted: usize,
-    /// Its findings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
-    /// Whether an edit of another policy was in the way.
+    /// Whether an edit conflicted with another policy's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub conflict: bool,
     /// What it learned from outside the request.
@@ -132,7 +128,6 @@ pub struct Slot {
     pub id: usize,
     /// Who asks for it.
     pub origin: Origin,
-    /// The selection.
     pub selection: Selection,
 }
 

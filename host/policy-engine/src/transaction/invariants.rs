@@ -298,21 +298,8 @@ mod tests {
     use cni_types::json::{Document, Limits, Node};
 
     fn attachment(network: &str, if_name: &str, conf: &str) -> PolicyAttachment {
-        PolicyAttachment {
-            network: network.to_owned(),
-            if_name: if_name.to_owned(),
-            is_default: false,
-            selection: None,
-            conf: Document::parse(conf, Limits::default()).unwrap(),
-            ips: Vec::new(),
-            mac: None,
-            bandwidth: None,
-            port_mappings: Vec::new(),
-            infiniband_guid: None,
-            cni_args: None,
-            fixed: crate::model::request::Fixed::default(),
-            skipped: false,
-        }
+        let conf = Document::parse(conf, Limits::default()).unwrap();
+        PolicyAttachment::new(network, if_name, conf)
     }
 
     fn before_policies(conf: &str) -> AttachmentDraft {

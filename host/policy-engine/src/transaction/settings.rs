@@ -8,16 +8,16 @@ use cni_types::json::Node;
 /// The path of a value that was set, as claims name it.
 pub(crate) type Place = Vec<Cow<'static, str>>;
 
-/// What an edit sets or takes away, for claims.
+/// An edit as claims record it.
 #[derive(Debug)]
 pub(crate) enum Setting {
-    /// The value at a place; `None` if it shall have none.
+    /// Sets the value at a place; `None` removes it.
     Set(Place, Option<Node>),
-    /// What is at a place and below it does not stay as it was set.
+    /// Revokes what was set at a place and below it.
     Gone(Place),
 }
 
-/// The values that a policy set and did not take away again, the last of each place.
+/// The values that a policy set and did not revoke, the last of each place.
 #[derive(Debug, Default)]
 pub(crate) struct Settings(BTreeMap<Place, Option<Node>>);
 

@@ -1,4 +1,4 @@
-//! Why bytes from the socket are not a response.
+//! Errors of decoding a response.
 
 use super::MAX_HEAD_BYTES;
 
@@ -7,28 +7,28 @@ use super::MAX_HEAD_BYTES;
 #[non_exhaustive]
 pub enum Error {
     /// The stream ended before the response was complete.
-    #[error("the connection ended after {received} bytes, before the answer was whole")]
+    #[error("the connection ended after {received} bytes, before the response was complete")]
     Truncated {
         /// Bytes received.
         received: usize,
     },
     /// Status line and headers are larger than [`MAX_HEAD_BYTES`].
-    #[error("the head of the answer is larger than {MAX_HEAD_BYTES} bytes")]
+    #[error("the head of the response is larger than {MAX_HEAD_BYTES} bytes")]
     HeadTooLarge,
     /// Status line or headers are not HTTP.
     #[error("the response is not HTTP")]
     Head(#[source] httparse::Error),
     /// `Content-Length` is not a number, or occurs twice with different values.
-    #[error("the answer has an invalid Content-Length")]
+    #[error("the response has an invalid Content-Length")]
     ContentLength,
     /// A transfer encoding other than `chunked`.
-    #[error("the answer has the unsupported transfer encoding {0:?}")]
+    #[error("the response has the unsupported transfer encoding {0:?}")]
     TransferEncoding(String),
     /// A chunk's size line or end is malformed.
-    #[error("the answer has a malformed chunk")]
+    #[error("the response has a malformed chunk")]
     Chunk,
     /// The body exceeds the decoder's limit.
-    #[error("the body of the answer is larger than {limit} bytes")]
+    #[error("the body of the response is larger than {limit} bytes")]
     BodyTooLarge {
         /// The limit in bytes.
         limit: usize,

@@ -38,9 +38,7 @@ pub(crate) fn show(node: &mut Node, web: &Sandbox) -> Result<(), Error> {
         ],
     );
     let empty = after.pod_links.is_empty() && after.addresses.is_empty() && after.ledger.is_empty();
-    expect::that(empty, || {
-        format!("after DEL nothing of the pod should be left, and this is: {after:?}")
-    })?;
+    expect::that(empty, || format!("DEL left traces of the pod: {after:?}"))?;
     let links: Vec<_> = inspect::links(None)?.into_iter().map(|l| l.name).collect();
     expect::equal(
         "links of the node after DEL",

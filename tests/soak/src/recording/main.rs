@@ -1,5 +1,5 @@
-//! Records real requests of a daemon and replays them: the same policy has to do the same, and of a
-//! changed policy exactly the changed requests have to be named. Run it on a private node:
+//! Records real requests of a daemon and replays them. With the same policy, the replay must name no
+//! request; with a changed one, exactly the affected requests. Run it on a private node:
 //!
 //! ```text
 //! tests/node/enter target/debug/cnidaria-recording 10000

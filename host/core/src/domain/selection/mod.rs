@@ -13,7 +13,7 @@ use cni_types::json::{Cause, RawObject};
 
 use super::limits::{Exceeded, Limits};
 
-pub use unknown::unknown_members;
+pub(crate) use unknown::unknown_members;
 
 /// One element of a network selection annotation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,7 +30,6 @@ pub struct Selection {
     pub mac: Option<String>,
     /// InfiniBand GUID in lower case with colons.
     pub infiniband_guid: Option<String>,
-    /// Port mappings.
     pub port_mappings: Vec<PortMapping>,
     /// Bandwidth limits.
     pub bandwidth: Option<Bandwidth>,
@@ -257,7 +256,7 @@ fn check_characters(
 ///
 /// # Errors
 /// [`ElementError::Address`] if it is neither.
-pub fn canonical_address(text: &str) -> Result<String, ElementError> {
+pub(crate) fn canonical_address(text: &str) -> Result<String, ElementError> {
     let error = || ElementError::Address {
         field: "ips",
         value: text.chars().take(80).collect(),

@@ -11,7 +11,7 @@ use super::json;
 
 /// The unknown keys of an annotation, including port mappings and bandwidth limits. Empty if it is
 /// a comma list, malformed or exceeds a limit.
-pub fn unknown_members(annotation: &str, limits: &Limits) -> UnknownMembers {
+pub(crate) fn unknown_members(annotation: &str, limits: &Limits) -> UnknownMembers {
     let mut unknown = UnknownMembers::default();
     if !annotation.contains('{') || limits.check_annotation(annotation).is_err() {
         return unknown;

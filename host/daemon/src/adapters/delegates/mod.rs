@@ -85,7 +85,7 @@ impl Executor {
 
     /// Starts delegates on a helper thread while several are running.
     #[must_use]
-    pub fn helped(mut self, helper: Option<Helper>) -> Self {
+    pub(crate) fn helped(mut self, helper: Option<Helper>) -> Self {
         self.helper = helper;
         self
     }

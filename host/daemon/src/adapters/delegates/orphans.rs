@@ -84,7 +84,7 @@ impl Tenure {
     }
 
     /// Whether the lock is still where the next daemon looks for it.
-    pub fn is_in_place(&self, dir: &Path) -> bool {
+    pub(crate) fn is_in_place(&self, dir: &Path) -> bool {
         let there = fs::symlink_metadata(dir.join(LOCK));
         let (Ok(own), Ok(there)) = (self.lock.metadata(), there) else {
             return false;

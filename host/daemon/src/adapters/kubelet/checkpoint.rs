@@ -1,15 +1,13 @@
 //! Reads the kubelet's checkpoint of device plugin allocations (`kubelet_internal_checkpoint`).
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use serde::Deserialize;
 
 use cnidaria_core::domain::device::Allocation;
+use files::Links;
 
 /// The kubelet never writes a larger file.
 const MAX_BYTES: u64 = 64 << 20;
@@ -72,20 +70,7 @@ pub(super) fn read(path: &Path, uid: &str) -> Result<Allocation, Error> {
     if uid.is_empty() {
         return Err(Error::NoUid);
     }
-    // Non-blocking, so that a FIFO cannot stall the daemon.
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a regular file").into());
-    }
-    let mut text = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(io::Error::from(io::ErrorKind::FileTooLarge).into());
-    }
-    allocation(&text, uid)
+    allocation(&files::read(path, Links::Follow, MAX_BYTES)?, uid)
 }
 
 fn allocation(text: &[u8], uid: &str) -> Result<Allocation, Error> {

@@ -60,7 +60,7 @@ impl Files {
     ///
     /// # Errors
     /// [`LedgerError`]; shims then record no new DELs.
-    pub fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
+    pub(crate) fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let told = match may {
             true => {

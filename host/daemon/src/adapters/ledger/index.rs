@@ -17,7 +17,6 @@ use super::Files;
 /// Pause before the ledger is read again after an error.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// The index.
 #[derive(Debug, Default)]
 pub struct Index {
     kept: RwLock<Kept>,

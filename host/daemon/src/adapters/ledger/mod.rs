@@ -86,7 +86,7 @@ impl Files {
 
     /// Keeps an index current.
     #[must_use]
-    pub fn with_index(mut self, index: &Indexed) -> Self {
+    pub(crate) fn with_index(mut self, index: &Indexed) -> Self {
         self.index = Some(Arc::clone(&index.0));
         self
     }
@@ -100,7 +100,7 @@ impl Files {
 
     /// Adds delegates whose DEL may run after the namespace is gone.
     #[must_use]
-    pub fn with_deferrable(mut self, delegates: BTreeSet<String>) -> Self {
+    pub(crate) fn with_deferrable(mut self, delegates: BTreeSet<String>) -> Self {
         self.deferrable = Arc::new(delegates);
         self
     }

@@ -33,12 +33,7 @@ const MAX_HUNG: usize = 4;
 pub(super) struct Pod {
     netns: PathBuf,
     namespace: Arc<Namespace>,
-    interfaces: Vec<Interface>,
-}
-
-#[derive(Debug)]
-struct Interface {
-    labels: Arc<PodNetwork>,
+    interfaces: Vec<Arc<PodNetwork>>,
 }
 
 /// What a scrape has found.
@@ -59,7 +54,7 @@ pub struct LeftOut {
     pub unidentified: usize,
     /// Their namespaces, or they themselves, are gone or cannot be read.
     pub unreadable: usize,
-    /// Their namespaces hold up those who read them.
+    /// Their namespaces did not answer in time.
     pub hung: usize,
 }
 
@@ -137,7 +132,7 @@ impl PodCounters {
             hung: Arc::clone(&self.hung),
             work: Arc::clone(&work),
         };
-        // Also if the scraper disconnects meanwhile.
+        // Drops also if the scraper disconnects, which drops this future.
         let leaving = Leaving(task.clone());
         let thread = std::thread::Builder::new().name("pod-counters".to_owned());
         let started = thread.spawn(move || {
@@ -211,7 +206,7 @@ impl Task {
     }
 }
 
-/// Leaves the thread alone on drop: if it is in a namespace, that one holds it up.
+/// Abandons the thread on drop: if it is in a namespace, that namespace hangs.
 struct Leaving(Task);
 
 impl Drop for Leaving {
@@ -232,17 +227,11 @@ impl Drop for Leaving {
 impl Reading {
     /// Takes the counters of a pod's interfaces from its table.
     fn add(&mut self, pod: &Pod, table: &str) {
-        let of = |name: &str| {
-            pod.interfaces
-                .iter()
-                .find(|one| one.labels.interface == name)
-        };
+        let of = |name: &str| pod.interfaces.iter().find(|one| one.interface == name);
         let found = table::traffic(table, |name| of(name).is_some());
         let before = self.interfaces.len();
-        self.interfaces.extend(found.filter_map(|(name, traffic)| {
-            let labels = Arc::clone(&of(name)?.labels);
-            Some((labels, traffic))
-        }));
+        self.interfaces
+            .extend(found.filter_map(|(name, traffic)| Some((Arc::clone(of(name)?), traffic))));
         let found = self.interfaces.len() - before;
         self.left_out.unreadable += pod.interfaces.len().saturating_sub(found);
     }
@@ -270,9 +259,7 @@ fn pods(attachments: &[Summary], left_out: &mut LeftOut) -> Vec<Pod> {
             continue;
         };
         count += 1;
-        let interface = Interface {
-            labels: Arc::clone(&one.labels),
-        };
+        let interface = Arc::clone(&one.labels);
         let netns = Path::new(netns);
         match pods
             .iter_mut()

@@ -13,9 +13,7 @@ pub struct Traffic {
 /// Traffic in one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Direction {
-    /// Bytes.
     pub bytes: u64,
-    /// Packets.
     pub packets: u64,
     /// Packets with errors.
     pub errors: u64,

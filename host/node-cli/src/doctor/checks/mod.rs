@@ -19,7 +19,6 @@ use std::path::Path;
 use super::Severity;
 use super::node::Node;
 
-/// A check.
 pub(crate) struct Check {
     /// Identifies it for good.
     pub(crate) code: &'static str,

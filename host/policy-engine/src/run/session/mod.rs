@@ -155,7 +155,6 @@ impl Session {
         self.generation.pool().is_rehearsal()
     }
 
-    /// The facts of the request.
     pub fn facts(&self) -> &RequestFacts {
         &self.facts
     }

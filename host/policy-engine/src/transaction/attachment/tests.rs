@@ -6,20 +6,11 @@ use cni_types::json::{Document, Limits};
 const BUDGET: Budget = Budget::of(10, 1 << 16);
 
 fn attachment(conf: &str) -> PolicyAttachment {
+    let conf = Document::parse(conf, Limits::default()).unwrap();
     PolicyAttachment {
-        network: "default/storage".to_owned(),
-        if_name: "net1".to_owned(),
-        is_default: false,
-        selection: None,
-        conf: Document::parse(conf, Limits::default()).unwrap(),
         ips: vec!["10.1.2.3/24".to_owned()],
         mac: Some("0A-00-00-00-00-01".to_owned()),
-        bandwidth: None,
-        port_mappings: Vec::new(),
-        infiniband_guid: None,
-        cni_args: None,
-        fixed: crate::model::request::Fixed::default(),
-        skipped: false,
+        ..PolicyAttachment::new("default/storage", "net1", conf)
     }
 }
 

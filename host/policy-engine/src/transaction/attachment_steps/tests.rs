@@ -17,21 +17,8 @@ fn conflict(first: Edit<'_>, second: Edit<'_>) -> bool {
 }
 
 pub(super) fn attachment(conf: &str) -> PolicyAttachment {
-    PolicyAttachment {
-        network: "default/storage".to_owned(),
-        if_name: "net1".to_owned(),
-        is_default: false,
-        selection: None,
-        conf: Document::parse(conf, Limits::default()).unwrap(),
-        ips: Vec::new(),
-        mac: None,
-        bandwidth: None,
-        port_mappings: Vec::new(),
-        infiniband_guid: None,
-        cni_args: None,
-        fixed: crate::model::request::Fixed::default(),
-        skipped: false,
-    }
+    let conf = Document::parse(conf, Limits::default()).unwrap();
+    PolicyAttachment::new("default/storage", "net1", conf)
 }
 
 fn conflict_in(conf: &str, first: Edit<'_>, second: Edit<'_>) -> bool {

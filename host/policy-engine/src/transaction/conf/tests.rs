@@ -242,7 +242,7 @@ fn places_and_powers_have_grants_of_their_own() {
 }
 
 #[test]
-fn users_values_cannot_name_the_nodes_places() {
+fn keys_in_args_are_not_places_of_the_node() {
     let args = r#"{"cni":{"dataDir":"/x","path":"/y"}}"#;
     edited(CHAIN, "/plugins/0/args", args, &ConfGrant::default()).unwrap();
 }

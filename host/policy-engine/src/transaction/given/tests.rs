@@ -5,24 +5,10 @@ use cni_types::json::Limits;
 use super::super::{AttachmentDraft, Draft as _, validate};
 use super::*;
 use crate::model::grant::ConfGrant;
-use crate::model::request::Fixed;
 
 fn attachment(conf: &str) -> PolicyAttachment {
-    PolicyAttachment {
-        network: "default/storage".to_owned(),
-        if_name: "net1".to_owned(),
-        is_default: false,
-        selection: None,
-        conf: Document::parse(conf, Limits::default()).unwrap(),
-        ips: Vec::new(),
-        mac: None,
-        bandwidth: None,
-        port_mappings: Vec::new(),
-        infiniband_guid: None,
-        cni_args: None,
-        fixed: Fixed::default(),
-        skipped: false,
-    }
+    let conf = Document::parse(conf, Limits::default()).unwrap();
+    PolicyAttachment::new("default/storage", "net1", conf)
 }
 
 fn given(runtime_config: String) -> PolicyAttachment {

@@ -328,19 +328,8 @@ fn json(text: &str) -> Document {
 
 fn attachment() -> PolicyAttachment {
     PolicyAttachment {
-        network: "default/a".to_owned(),
-        if_name: "x9".to_owned(),
-        is_default: false,
         selection: Some(0),
-        conf: json(r#"{"type":"macvlan"}"#),
-        ips: Vec::new(),
-        mac: None,
-        bandwidth: None,
-        port_mappings: Vec::new(),
-        infiniband_guid: None,
-        cni_args: None,
-        fixed: crate::model::request::Fixed::default(),
-        skipped: false,
+        ..PolicyAttachment::new("default/a", "x9", json(r#"{"type":"macvlan"}"#))
     }
 }
 
