@@ -53,7 +53,11 @@ pub(crate) enum Unloaded {
     /// The configuration has faults.
     Configuration(Vec<Fault>),
     /// The policy or the engine refuses it.
-    Refused(String),
+    Refused {
+        reason: String,
+        /// The same with the key, and what was probably meant.
+        fault: Fault,
+    },
 }
 
 impl Unloaded {
@@ -64,7 +68,7 @@ impl Unloaded {
                 let faults: Vec<String> = faults.iter().map(Fault::to_string).collect();
                 faults.join("; ")
             }
-            Self::Refused(reason) => reason.clone(),
+            Self::Refused { reason, .. } => reason.clone(),
         }
     }
 }
@@ -159,9 +163,16 @@ impl Policy {
     }
 
     fn faulty(&self, faults: &[Fault]) -> Error {
-        let file = self.file().display().to_string();
-        let lines = faults.iter().map(|fault| explain::line(&file, fault));
-        Error::Configuration(lines.collect())
+        Error::Configuration(faults.iter().map(|fault| self.line(fault)).collect())
+    }
+
+    /// A fault with its file: one without a place in the configuration is the module's.
+    pub(crate) fn line(&self, fault: &Fault) -> String {
+        let file = match fault.at {
+            Some(_) => self.file(),
+            None => &self.module,
+        };
+        explain::line(&file.display().to_string(), fault)
     }
 
     /// Loads the policy with some keys of its configuration replaced. The outcome is remembered.
@@ -181,7 +192,10 @@ impl Policy {
                     // The place is one in the settings, which have no file of their own here.
                     let reason = refusal.to_string();
                     let (reason, _) = explain::without_place(&reason, "");
-                    Arc::new(Unloaded::Refused(reason.to_owned()))
+                    Arc::new(Unloaded::Refused {
+                        reason: reason.to_owned(),
+                        fault: explain::refusal(&refusal, &configuration),
+                    })
                 };
                 loaded.map(Arc::new).map_err(refused)
             }
@@ -198,7 +212,12 @@ impl Policy {
         let mut members: Map<String, Value> =
             serde_json::from_str(&self.text).map_err(|error| {
                 let reason = format!("{}: {error}", self.file().display());
-                Arc::new(Unloaded::Refused(reason))
+                let fault = Fault {
+                    at: None,
+                    key: String::new(),
+                    reason: reason.clone(),
+                };
+                Arc::new(Unloaded::Refused { reason, fault })
             })?;
         members.extend(replaced.clone());
         Ok(Value::Object(members).to_string())

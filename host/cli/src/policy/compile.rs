@@ -12,7 +12,8 @@ use files::Replace;
 pub(crate) fn compile(module: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     policy_engine::compile::confine()?;
     let bytes = policy_cli::module(module)?;
-    let (artefact, inspection) = policy_engine::compile::compile_and_inspect(&bytes)?;
+    let (artefact, inspection) = policy_engine::compile::compile_and_inspect(&bytes)
+        .map_err(|error| format!("{}: {error}", module.display()))?;
     if let Some(reason) = inspection.faults().first() {
         return Err(format!("{} does not load: {reason}", module.display()).into());
     }

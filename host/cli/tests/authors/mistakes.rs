@@ -63,6 +63,41 @@ fn a_limit_that_is_too_small_has_its_place() {
 }
 
 #[test]
+fn a_hook_that_the_module_lacks_has_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("annotation-mtu");
+    let text = "name: a\n---\nname: b\nexpect: {hook: finalize}\n";
+    std::fs::write(dir.path().join("cases.yaml"), text).unwrap();
+    let test = ["test", ".", "--module", &guest.to_string_lossy()];
+    let message = fails(dir.path(), &test);
+    let expected = "cases.yaml:4:16  expect.hook: the module does not have the hook \"finalize\"; it has configure, before-add";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
+fn refused_settings_of_a_case_have_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("dns-inject");
+    let text = "name: a\nsettings: { serach: [a] }\n";
+    std::fs::write(dir.path().join("cases.yaml"), text).unwrap();
+    let test = ["test", ".", "--module", &guest.to_string_lossy()];
+    let shown = exits(3, dir.path(), &test);
+    let expected = "cases.yaml:2:11  settings: unknown key \"serach\"; did you mean \"search\"?\n";
+    assert!(shown.contains(expected), "{shown}");
+}
+
+#[test]
+fn a_directory_that_is_none_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("cases.yaml"), "name: a\n").unwrap();
+    let message = fails(dir.path(), &["test", "absent"]);
+    assert!(message.contains("absent does not exist\n"), "{message}");
+    let message = fails(dir.path(), &["test", "cases.yaml"]);
+    let expected = "cases.yaml is not a directory: name the module of its cases with --module";
+    assert!(message.contains(expected), "{message}");
+}
+
+#[test]
 fn a_suite_that_tests_nothing_fails() {
     let dir = tempfile::tempdir().unwrap();
     let guest = test_artifacts::guest("dns-inject");
@@ -138,6 +173,13 @@ fn mistakes_in_manifests_have_their_place() {
     assert!(message.contains(expected), "{message}");
 
     write("pod.yaml", "kind: Pod\nmetadata: {name: a}\n");
+    let message = run(&["--nads", "pod.yaml"]);
+    let expected = "pod.yaml:1:7  kind: expected a NetworkAttachmentDefinition, not \"Pod\"";
+    assert!(message.contains(expected), "{message}");
+    write("empty.yaml", "");
+    let message = run(&["--nads", "empty.yaml"]);
+    let expected = "empty.yaml has no object of kind NetworkAttachmentDefinition";
+    assert!(message.contains(expected), "{message}");
     write("result.json", "{\n  \"ips\": [{\"address\": \"x\"}]\n}\n");
     let message = run(&["--delegate", "result.json"]);
     assert!(
@@ -334,10 +376,26 @@ fn a_module_that_does_not_load_exits_with_1() {
     std::fs::write(dir.path().join("text.wasm"), "text").unwrap();
     std::fs::write(dir.path().join("core.wasm"), b"\0asm\x01\0\0\0").unwrap();
     std::fs::write(dir.path().join("unknown.wasm"), unknown).unwrap();
-    for module in ["text.wasm", "core.wasm", "unknown.wasm"] {
+    std::fs::write(dir.path().join("empty.wasm"), "").unwrap();
+    std::fs::write(dir.path().join("policy.json"), "{}").unwrap();
+    for (module, expected) in [
+        ("text.wasm", "no WebAssembly: it begins with \"text\""),
+        ("empty.wasm", "no WebAssembly: the file is empty"),
+        ("core.wasm", "a core module, not a component"),
+        ("unknown.wasm", "imports unknown:a/b"),
+    ] {
         let output = cnidaria(dir.path(), &["inspect", module]);
         assert_eq!(output.status.code(), Some(1), "{module}: {output:?}");
-        fails(dir.path(), &["compile", module, "--out", "artefact"]);
+        let message = fails(dir.path(), &["compile", module, "--out", "artefact"]);
+        assert!(message.contains(module), "{message}");
+        assert!(message.contains(expected), "{message}");
+        // The fault is the module's, not the configuration's.
+        let output = cnidaria(dir.path(), &["check", module, "--config", "policy.json"]);
+        assert_eq!(output.status.code(), Some(1), "{module}: {output:?}");
+        let both = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&both);
+        assert!(said.contains(module) && said.contains(expected), "{said}");
+        assert!(!said.contains("policy.json"), "{said}");
         assert!(!dir.path().join("artefact").exists(), "{module}");
     }
 }

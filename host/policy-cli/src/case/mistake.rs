@@ -88,7 +88,10 @@ fn reason(error: &serde_saphyr::Error) -> String {
             number if ["invalid u32", "invalid u64"].contains(&number.as_str()) => {
                 "expected a whole number".to_owned()
             }
-            message => message,
+            message => match message.strip_prefix("missing field ") {
+                Some(key) => format!("the key {} is missing", key.replace('`', "\"")),
+                None => message,
+            },
         },
     }
 }

@@ -20,6 +20,7 @@ pub(crate) use expect::{Expect, ExpectedFinding, Pointers, Severity, Verdict};
 pub(crate) use mistake::Error;
 pub(crate) use read::read;
 
+use crate::manifests;
 use crate::node::{Answer, RuntimeCall, Surroundings};
 
 /// One case, ready to run.
@@ -49,6 +50,34 @@ impl Case {
     pub(crate) fn expects_refusal(&self) -> bool {
         let mut steps = self.steps.iter();
         steps.any(|step| step.expect.verdict == Some(Verdict::Refused))
+    }
+
+    /// The mistake that an expectation is if the module lacks its hook.
+    pub(crate) fn lacks(&self, hooks: &[&str]) -> Option<Error> {
+        let expected = self
+            .steps
+            .iter()
+            .filter_map(|step| step.expect.hook.as_ref());
+        let mut absent = expected.filter(|hook| !hooks.contains(&hook.value.as_str()));
+        absent.next().map(|hook| Error::Mistake {
+            path: self.file.clone(),
+            at: manifests::place(Some(hook.referenced)),
+            reason: format!(
+                "expect.hook: the module does not have the hook {:?}; it has {}",
+                hook.value,
+                hooks.join(", ")
+            ),
+        })
+    }
+
+    /// What a policy's refusal of the case's settings is about, with its place.
+    pub(crate) fn refusal(&self, fault: &Fault) -> Option<String> {
+        let is_of_settings = fault.key.trim_start_matches('/').starts_with("settings");
+        let place = self
+            .config_places
+            .get("settings")
+            .filter(|_| is_of_settings)?;
+        Some(format!("{}{place}  {fault}", self.file.display()))
     }
 
     /// The mistake that a fault of the configuration is: only the case's own keys can have one.

@@ -113,6 +113,10 @@ mod tests {
             "expect: {interfaces: eth0}\n",
             "a.yaml:1:22  expect.interfaces: expected a list",
         );
+        check(
+            "pod: {owner: {kind: a}}\n",
+            "a.yaml:1:15  pod.owner: the key \"name\" is missing",
+        );
         let alone = "a.yaml:1:1  defaults stand in a document of their own";
         check("defaults: {}\nsettings: {}\n", alone);
         check("defaults: {}\nexpect: {}\n", alone);
@@ -129,6 +133,18 @@ mod tests {
         check(
             "expect: {conf: {net1: {mtu: 1}}}\n",
             "a.yaml:1:24  expect.conf.net1: expected a JSON pointer, which begins with a slash; did you mean \"/mtu\"?",
+        );
+        check(
+            "expect: {hook: del}\n",
+            "a.yaml:1:16  expect.hook: a policy cannot deny in the hook \"del\"",
+        );
+        check(
+            "expect: {verdict: accept, code: 130}\n",
+            "a.yaml:1:9  expect: an accepted request has no code, hook or cause",
+        );
+        check(
+            "networks: {a/b/c: {type: ptp}}\n",
+            "a.yaml:1:19  networks.a/b/c: expected the key to be a name, or a namespace and a name with a slash between",
         );
         check(
             "expect: {cause: polcy}\n",
@@ -174,6 +190,13 @@ mod tests {
             "steps: [{del: web}]\n",
             "a.yaml:1:15  steps[0].del: no earlier step adds sandbox \"web\"",
         );
+    }
+
+    #[test]
+    fn the_mode_off_is_not_a_boolean() {
+        let cases = parse(Path::new("a.yaml"), "config: {mode: off}\n").unwrap();
+        let mode = cases.first().unwrap().config.get("mode");
+        assert_eq!(mode, Some(&"off".into()));
     }
 
     #[test]

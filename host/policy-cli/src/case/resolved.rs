@@ -52,12 +52,20 @@ pub(super) fn resolve(
     if let Some(settings) = &document.settings {
         config.insert("settings".to_owned(), settings.clone());
     }
+    // YAML reads the mode `off` as false.
+    if let Some(mode @ Value::Bool(false)) = config.get_mut("mode") {
+        *mode = "off".into();
+    }
     let steps = steps(file, at, &document, &objects)?;
     let answers = answers(file, document.delegates.as_ref(), &objects)?;
     let place = |key: &String| {
         let own = file.tree.find(at, &["config", key]);
         let inherited = || file.tree.find(defaults_at?, &["defaults", "config", key]);
-        let place = manifests::place(own.or_else(inherited).or(Some(at)));
+        // The settings have a key of their own.
+        let direct = || file.tree.find(at, &[key]);
+        let defaults = || file.tree.find(defaults_at?, &["defaults", key]);
+        let found = own.or_else(inherited).or_else(direct).or_else(defaults);
+        let place = manifests::place(found.or(Some(at)));
         (key.clone(), place)
     };
     Ok(Case {
@@ -109,6 +117,11 @@ fn objects(file: &CaseFile<'_>, document: &Document) -> Result<Objects, Error> {
     }
     for (reference, conf) in document.networks.iter().flatten() {
         let (namespace, name) = reference.split_once('/').unwrap_or((NAMESPACE, reference));
+        if name.contains('/') || name.is_empty() || namespace.is_empty() {
+            let reason =
+                "expected the key to be a name, or a namespace and a name with a slash between";
+            return Err(file.mistake(conf.referenced, reason));
+        }
         objects.add_nad(Nad {
             namespace: namespace.to_owned(),
             name: name.to_owned(),

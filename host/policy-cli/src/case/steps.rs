@@ -9,7 +9,7 @@ use serde_saphyr::{Location, Spanned};
 use super::Step;
 use super::answers::answers;
 use super::clock::time;
-use super::expect::Expect;
+use super::expect::{Expect, Verdict};
 use super::format::{Document, Step as Written};
 use super::mistake::{CaseFile, Error};
 use crate::manifests::Objects;
@@ -165,12 +165,31 @@ fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
     }
 }
 
+/// Hooks in which a policy has no verdict.
+const WITHOUT_VERDICT: [&str; 3] = ["add-failed", "del", "gc"];
+
 fn expectation(file: &CaseFile<'_>, given: Option<&Spanned<Expect>>) -> Result<Expect, Error> {
     let Some(given) = given else {
         return Ok(Expect::default());
     };
-    if let Some(hook) = &given.value.hook {
+    let Expect {
+        verdict,
+        code,
+        hook,
+        cause,
+        ..
+    } = &given.value;
+    let is_denial = code.is_some() || hook.is_some() || cause.is_some();
+    if *verdict == Some(Verdict::Accept) && is_denial {
+        let reason = "an accepted request has no code, hook or cause";
+        return Err(file.mistake(given.referenced, reason));
+    }
+    if let Some(hook) = hook {
         let known: Vec<&str> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
+        if WITHOUT_VERDICT.contains(&hook.value.as_str()) {
+            let reason = format!("a policy cannot deny in the hook {:?}", hook.value);
+            return Err(file.mistake(hook.referenced, reason));
+        }
         if !known.contains(&hook.value.as_str()) {
             let hint = suggest::hint(&hook.value, &known);
             let reason = format!("unknown hook {:?}; {hint}", hook.value);

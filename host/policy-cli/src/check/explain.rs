@@ -1,5 +1,6 @@
 //! Finds the place in a configuration file that a policy's refusal is about.
 
+use policy_engine::Hook;
 use policy_engine::trial::{Configuration, Fault, Refusal};
 
 use crate::suggest;
@@ -38,8 +39,22 @@ pub(crate) fn refusal(refusal: &Refusal, configuration: &Configuration) -> Fault
         _ => Fault {
             at: None,
             key: String::new(),
-            reason: refusal.to_string(),
+            reason: module(&refusal.to_string()),
         },
+    }
+}
+
+/// A reason about the module, with the hook that was probably meant.
+fn module(reason: &str) -> String {
+    let named = || {
+        let export = reason.strip_prefix("exports ")?.split(['@', ',']).next()?;
+        let name = export.rsplit('/').next()?;
+        let known: Vec<&str> = Hook::ALL.iter().map(|hook| hook.as_str()).collect();
+        suggest::similar(name, &known).filter(|known| *known != name)
+    };
+    match named() {
+        Some(hook) => format!("{reason}; did you mean {hook:?}?"),
+        None => reason.to_owned(),
     }
 }
 
@@ -215,6 +230,17 @@ mod tests {
         check("settings: unknown field `serach`, expected `search` or `mtu` at line 2 column 12");
         check("unknown key \"serach\", expected one of search, mtu");
         check("settings.serach: unknown field `serach`, expected `search` at line 2 column 12");
+    }
+
+    #[test]
+    fn a_misspelt_hook_is_suggested() {
+        let check = |export: &str, expected: &str| {
+            let reason = format!("exports cnidaria:policy/{export}, which is not a hook");
+            assert_eq!(module(&reason), format!("{reason}{expected}"));
+        };
+        check("befor-add@0.3.0", "; did you mean \"before-add\"?");
+        check("before-add@0.9.0", "");
+        check("unrelated@0.3.0", "");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub fn check(args: &CheckArgs) -> Result<Output, Error> {
         Err(faults) => {
             let lines: Vec<String> = faults
                 .iter()
-                .map(|fault| explain::line(&file, fault) + "\n")
+                .map(|fault| policy.line(fault) + "\n")
                 .collect();
             return Ok(Output {
                 text: lines.concat(),
@@ -81,7 +81,7 @@ pub fn check(args: &CheckArgs) -> Result<Output, Error> {
         }
         Err(refusal) => {
             let fault = explain::refusal(&refusal, &configuration);
-            text.push_str(&(explain::line(&file, &fault) + "\n"));
+            text.push_str(&(policy.line(&fault) + "\n"));
             1
         }
     };

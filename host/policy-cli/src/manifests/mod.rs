@@ -32,6 +32,11 @@ impl Objects {
         self.devices.extend(other.devices);
     }
 
+    /// Whether there is a network, a namespace or a node.
+    pub(crate) fn has_surroundings(&self) -> bool {
+        !(self.nads.is_empty() && self.namespaces.is_empty() && self.nodes.is_empty())
+    }
+
     /// Adds an object of a manifest.
     fn add(&mut self, object: Object) {
         match object {

@@ -6,7 +6,7 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use policy_engine::record::{Recorded, Redactor};
 use policy_engine::trial::{Loaded, Replay};
 
 use crate::policy::{self, Policy};
-use crate::{FAILED, Output, runtime};
+use crate::{Output, runtime};
 use compare::{Compared, Difference};
 use read::Recording;
 
@@ -149,31 +149,8 @@ pub fn replay(args: &ReplayArgs, is_json: bool) -> Result<Output, Error> {
     let wanted = args.policy.as_deref();
     let name = read::policy(wanted, &policy.name(), &records)?;
     let begun = Instant::now();
-    let (next, timeouts) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let threads = args.threads.map_or_else(processors, usize::from);
-    let work = || {
-        let run = Run {
-            path: &args.recording,
-            records: &records,
-            next: &next,
-            timeouts: &timeouts,
-            name: &name,
-        };
-        run.work(&loaded)
-    };
-    let mut total = Total::default();
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        progress(&next, records.len(), || {
-            workers.iter().all(|worker| worker.is_finished())
-        });
-        for worker in workers {
-            let done = worker.join();
-            total.add(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-        }
-        Ok::<_, Error>(())
-    })?;
-    total.differences.sort_by_key(|(number, _)| *number);
+    let total = Run::of(&args.recording, &records, &name).all(&loaded, threads)?;
     let replayed = report::Replayed {
         policy: &name,
         total: &total,
@@ -191,12 +168,7 @@ pub fn replay(args: &ReplayArgs, is_json: bool) -> Result<Output, Error> {
         true => report::json(&replayed),
         false => report::text(&replayed),
     };
-    // Requests that are not replayed could be the ones that change.
-    let code = if total.count > 0 || replayed.left > 0 {
-        FAILED
-    } else {
-        0
-    };
+    let code = replayed.code();
     Ok(Output { text, code })
 }
 
@@ -222,18 +194,55 @@ fn progress(next: &AtomicUsize, all: usize, is_done: impl Fn() -> bool) {
 
 /// One replay, shared by its threads.
 struct Run<'r> {
-    path: &'r std::path::Path,
+    path: &'r Path,
     records: &'r [read::Record<'r>],
-    next: &'r AtomicUsize,
-    /// Calls that timed out.
-    timeouts: &'r AtomicUsize,
     name: &'r str,
+    /// Time limit of one call; `None` for that of the engine.
+    call: Option<Duration>,
+    /// The next record that no thread has taken.
+    next: AtomicUsize,
+    /// Calls that timed out.
+    timeouts: AtomicUsize,
 }
 
-impl Run<'_> {
+impl<'r> Run<'r> {
+    fn of(path: &'r Path, records: &'r [read::Record<'r>], name: &'r str) -> Self {
+        Self {
+            path,
+            records,
+            name,
+            call: None,
+            next: AtomicUsize::new(0),
+            timeouts: AtomicUsize::new(0),
+        }
+    }
+
+    /// Replays the records on several threads, and shows how far they are.
+    fn all(&self, loaded: &Loaded, threads: usize) -> Result<Total, Error> {
+        let mut total = Total::default();
+        std::thread::scope(|scope| {
+            let work = || scope.spawn(|| self.work(loaded));
+            let workers: Vec<_> = (0..threads).map(|_| work()).collect();
+            progress(&self.next, self.records.len(), || {
+                workers.iter().all(|worker| worker.is_finished())
+            });
+            for worker in workers {
+                let done = worker.join();
+                total.add(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok::<_, Error>(())
+        })?;
+        total.differences.sort_by_key(|(number, _)| *number);
+        Ok(total)
+    }
+
+    /// Replays records until none is left, or too many calls have timed out.
     fn work(&self, loaded: &Loaded) -> Result<Total, Error> {
         let mut total = Total::default();
-        let replay = loaded.replay();
+        let replay = match self.call {
+            Some(limit) => loaded.replay_within(limit),
+            None => loaded.replay(),
+        };
         runtime().block_on(async {
             loop {
                 let first = self.next.fetch_add(BATCH, Ordering::Relaxed);
@@ -298,5 +307,81 @@ impl Run<'_> {
         }
         total.changed += usize::from(is_changed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use policy_engine::trial::{Compiled, Configuration};
+    use serde_json::json;
+
+    use super::*;
+    use crate::FAILED;
+
+    /// A policy whose hook status never returns.
+    const SPINNING: &str = r#"(component
+        (component $hook
+            (type $f (func (result (result (error string)))))
+            (import "status" (func $g (type $f)))
+            (export "status" (func $g)))
+        (core module $m (memory (export "memory") 1)
+            (func (export "status") (result i32) (loop $again (br $again)) unreachable))
+        (core instance $i (instantiate $m))
+        (func $status (result (result (error string)))
+            (canon lift (core func $i "status") (memory (core memory $i "memory"))))
+        (instance $hook-instance (instantiate $hook (with "status" (func $status))))
+        (export "cnidaria:policy/status@0.1.0" (instance $hook-instance)))"#;
+
+    /// A recorded STATUS in which the policy `p` had timed out, so that its call is not compared.
+    fn recorded() -> String {
+        let answer = json!({"failed": {"cause": "timeout", "reason": "its 50 ms"}});
+        let turn = json!({"policy": "p", "digest": "", "answer": answer});
+        let facts = json!({"command": "STATUS", "containerId": "", "labels": {}, "annotations": {},
+            "pod": null, "namespaceLabels": null, "nodeName": ""});
+        let call = json!({"hook": "status", "offered": "status", "turns": [turn]});
+        json!({"atUnixMs": 0, "facts": facts, "calls": [call]}).to_string()
+    }
+
+    #[test]
+    fn ten_timeouts_end_the_replay_with_code_3() {
+        let module = wat::parse_str(SPINNING).unwrap();
+        let compiled = Compiled::new(&module).unwrap();
+        let configuration = Configuration::parse("p", Path::new("p.json"), "{}").unwrap();
+        let loaded = runtime()
+            .block_on(compiled.load(&configuration))
+            .map_err(|refusal| refusal.to_string())
+            .unwrap();
+        let (bytes, redactor) = (recorded(), Arc::new(Redactor::default()));
+        let record = || read::Record {
+            bytes: bytes.as_bytes(),
+            redactor: Arc::clone(&redactor),
+        };
+        let records: Vec<_> = (0..100).map(|_| record()).collect();
+        let mut run = Run::of(Path::new("requests.rec"), &records, "p");
+        run.call = Some(Duration::from_millis(2));
+        let total = run.all(&loaded, 2).unwrap();
+        // The other thread may be in a call when the tenth times out.
+        assert!((10..=11).contains(&total.requests), "{}", total.requests);
+        assert_eq!(total.count, 0);
+        let left = records.len() - total.requests;
+        let replayed = report::Replayed {
+            policy: "p",
+            total: &total,
+            duration: Duration::from_secs(1),
+            left,
+            skipped: 0,
+            unseen: Vec::new(),
+        };
+        assert_eq!(replayed.code(), FAILED);
+        let note =
+            format!("note: {left} requests are not replayed: the policy timed out too often");
+        let text = report::text(&replayed);
+        assert!(text.contains(&note), "{text}");
+        let said: serde_json::Value = serde_json::from_str(&report::json(&replayed)).unwrap();
+        assert_eq!(said.get("notReplayed"), Some(&json!(left)));
     }
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Total;
 use super::compare::Difference;
-use crate::plain;
+use crate::{FAILED, plain};
 
 /// Differences that are shown; all are in JSON.
 const MAX_LINES: usize = 100;
@@ -24,6 +24,16 @@ pub(super) struct Replayed<'r> {
     pub(super) skipped: usize,
     /// Hooks of the module that the recording does not have.
     pub(super) unseen: Vec<Hook>,
+}
+
+impl Replayed<'_> {
+    /// The exit code: requests that are not replayed could be the ones that change.
+    pub(super) fn code(&self) -> u8 {
+        match self.total.count > 0 || self.left > 0 {
+            true => FAILED,
+            false => 0,
+        }
+    }
 }
 
 /// A line for each difference, and a summary.

@@ -52,9 +52,9 @@ pub enum Error {
     /// A manifest is not usable.
     #[error("{0}")]
     Manifests(String),
-    /// The manifest has no pod.
+    /// The manifest has no pod, or nothing that surrounds one.
     #[error("{path}{hint}", path = path.display())]
-    NoPod {
+    NoObject {
         /// The manifest.
         path: PathBuf,
         /// What it has instead, with its place.
@@ -106,13 +106,25 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     let policy = Policy::open(&args.module, args.config.as_deref())?;
     let mut objects = Objects::default();
     for path in &args.nads {
-        objects.extend(read(path)?);
+        let networks = read(path)?;
+        if !networks.has_surroundings() {
+            let hint = other_kind(path, "NetworkAttachmentDefinition");
+            return Err(Error::NoObject {
+                path: path.clone(),
+                hint,
+            });
+        }
+        objects.extend(networks);
     }
     let pods = read(&args.pod)?;
-    let pod = pods.pods().first().cloned().ok_or_else(|| Error::NoPod {
-        path: args.pod.clone(),
-        hint: other_kind(&args.pod),
-    })?;
+    let pod = pods
+        .pods()
+        .first()
+        .cloned()
+        .ok_or_else(|| Error::NoObject {
+            path: args.pod.clone(),
+            hint: other_kind(&args.pod, "Pod"),
+        })?;
     if pod.name.is_empty() {
         let path = args.pod.clone();
         let hint = unnamed(&path);
@@ -150,14 +162,14 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
     })
 }
 
-/// What a file without a pod has.
-fn other_kind(path: &Path) -> String {
+/// What a file without an object of the expected kind has.
+fn other_kind(path: &Path, expected: &str) -> String {
     let Some((place, kind)) = manifests::first_kind(path) else {
-        return " has no object of kind Pod".to_owned();
+        return format!(" has no object of kind {expected}");
     };
-    let meant = suggest::similar(&kind, &["Pod"]);
+    let meant = suggest::similar(&kind, &[expected]);
     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean {meant:?}?"));
-    format!("{place}  kind: expected a Pod, not {kind:?}{meant}")
+    format!("{place}  kind: expected a {expected}, not {kind:?}{meant}")
 }
 
 /// Where a pod without a name should have one, and what is misspelt there.

@@ -21,9 +21,18 @@ pub(super) struct Files {
 /// Finds the files.
 ///
 /// # Errors
-/// [`Error::NoModule`], [`Error::NoCases`], or [`Error::File`] for a directory that cannot be read.
+/// [`Error::NoDirectory`], [`Error::NoModule`], [`Error::NoCases`], or [`Error::File`] for a directory that cannot be read.
 pub(super) fn files(args: &TestArgs) -> Result<Files, Error> {
     let dir = &args.dir;
+    let what = match (dir.exists(), dir.is_dir(), &args.module) {
+        (false, ..) => Some("does not exist"),
+        (_, false, None) => Some("is not a directory: name the module of its cases with --module"),
+        _ => None,
+    };
+    if let Some(what) = what {
+        let dir = dir.clone();
+        return Err(Error::NoDirectory { dir, what });
+    }
     let module = args.module.clone().unwrap_or_else(|| dir.join(MODULE));
     if !module.is_file() {
         return Err(Error::NoModule { path: module });

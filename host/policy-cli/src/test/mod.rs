@@ -71,6 +71,13 @@ pub enum Error {
         /// What the cases lack.
         what: String,
     },
+    /// The directory of the project or of the cases is not one.
+    #[error("{dir} {what}", dir = dir.display())]
+    NoDirectory {
+        dir: PathBuf,
+        /// What it is instead, and what to do.
+        what: &'static str,
+    },
     /// The module was not built.
     #[error("{path} does not exist: run `cnidaria policy build`, or name it with --module", path = path.display())]
     NoModule { path: PathBuf },
@@ -124,6 +131,11 @@ fn once(args: &TestArgs) -> Result<Output, Error> {
     let policy = Policy::open(&files.module, files.config.as_deref())?;
     // Of each case, only its own keys can be wrong.
     policy.checked()?;
+    let hooks = policy.compiled.hooks();
+    let hooks: Vec<&str> = hooks.iter().map(|hook| hook.as_str()).collect();
+    if let Some(mistake) = cases.iter().find_map(|case| case.lacks(&hooks)) {
+        return Err(mistake.into());
+    }
     let loading = begun.elapsed();
     let mut coverage = Coverage::of(&policy, &cases);
     let begun = Instant::now();
@@ -271,8 +283,13 @@ async fn run<'c>(
                 .into_iter()
                 .find(|expect| expect.verdict == Some(Verdict::Refused))
                 .or(case.steps.first().map(|step| &step.expect));
+            let title = match &*unloaded {
+                Unloaded::Refused { fault, .. } => case.refusal(fault),
+                Unloaded::Configuration(_) => None,
+            };
             if let Some(expect) = expected {
-                differences.extend(compare::compare(expect, &observed, String::new()));
+                let title = title.unwrap_or_default();
+                differences.extend(compare::compare(expect, &observed, title));
             }
         }
     }

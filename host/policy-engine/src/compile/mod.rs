@@ -38,7 +38,7 @@ pub const REFUSED: u8 = crate::load::artifact::REFUSED;
 #[non_exhaustive]
 pub enum Error {
     /// The file is not WebAssembly.
-    #[error("no WebAssembly: it begins with {start:02x?}, not with \"\\0asm\"")]
+    #[error("no WebAssembly: {}", beginning(start))]
     NotWasm {
         /// The file's first bytes.
         start: Vec<u8>,
@@ -60,6 +60,17 @@ pub enum Error {
     /// The module or the limits cannot be read, or the artefact cannot be written.
     #[error("cannot read the module or write the artefact")]
     Io(#[source] std::io::Error),
+}
+
+/// What a file that is not WebAssembly has in place of its first bytes.
+fn beginning(start: &[u8]) -> String {
+    match start.is_empty() {
+        true => "the file is empty".to_owned(),
+        false => format!(
+            "it begins with \"{}\", not with \"\\0asm\"",
+            start.escape_ascii()
+        ),
+    }
 }
 
 impl Error {

@@ -185,7 +185,10 @@ fn module(members: &mut Members<'_>, name: &str, module_dir: &Path) -> String {
     let given = members.read::<Option<String>>("module").given().flatten();
     let module = given.unwrap_or_else(default);
     if module.contains('/') || matches!(module.as_str(), "" | "." | "..") {
-        let dir = module_dir.display();
+        let dir = match module_dir.as_os_str().is_empty() {
+            true => "the directory of modules".to_owned(),
+            false => module_dir.display().to_string(),
+        };
         members.wrong(
             "module",
             format!("{module:?} is not the plain name of a file in {dir}"),
@@ -410,7 +413,7 @@ mod tests {
         );
         check(
             r#"{"match":{"namespaces":"shop"}}"#,
-            &["10-x.json: match.namespaces", "type: string", "a sequence"],
+            &["10-x.json: match.namespaces", "type: string", "a list"],
         );
         check(r#"{"grants":["clock",7]}"#, &["10-x.json: grants[1]"]);
         check("{} {}", &["trailing characters"]);

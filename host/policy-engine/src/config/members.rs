@@ -12,6 +12,13 @@ use super::{Error, Position};
 /// Minimum similarity at which a key is suggested as the correct spelling of another.
 const SIMILAR: f64 = 0.75;
 
+/// Types that values should have, in serde's words and in JSON's.
+const TYPES: [(&str, &str); 3] = [
+    ("u64", "a whole number"),
+    ("a sequence", "a list"),
+    ("a map", "an object"),
+];
+
 /// The text being parsed and its file, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source<'a> {
@@ -193,6 +200,7 @@ impl<'a> Members<'a> {
         let message = error.to_string();
         let within = format!(" at line {} column {}", error.line(), error.column());
         let message = json::without_values(message.strip_suffix(&within).unwrap_or(&message));
+        let message = in_words(&message);
         let offset = self.source.offset(raw);
         let before = self.source.text.get(..offset).unwrap_or_default();
         let line = before.matches('\n').count() + error.line().max(1);
@@ -253,6 +261,15 @@ fn faulty(text: &str, error: &serde_json::Error) -> usize {
         return inner.rfind('"').unwrap_or_default();
     }
     token.rfind(is_delimiter).map_or(0, |at| at + 1)
+}
+
+/// A message with the expected type in JSON's words.
+fn in_words(message: &str) -> String {
+    let type_of = |(serde, json)| Some((message.strip_suffix(serde)?, json));
+    match TYPES.into_iter().find_map(type_of) {
+        Some((before, json)) if before.ends_with(", expected ") => format!("{before}{json}"),
+        _ => message.to_owned(),
+    }
 }
 
 /// `; did you mean "x"?` if a string that begins here is probably a misspelling of one of the words

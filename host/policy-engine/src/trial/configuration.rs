@@ -42,7 +42,7 @@ impl Configuration {
     /// All faults, in the order of the file.
     pub fn parse(name: &str, file: &Path, text: &str) -> Result<Self, Vec<Fault>> {
         let draft = Spec::parse(name, file, text, Path::new(""));
-        let draft = draft.map_err(|error| vec![Fault::of(&error)])?;
+        let draft = draft.map_err(|error| vec![Fault::of(&error).in_text(text)])?;
         if !draft.faults.is_empty() {
             let mut faults: Vec<Fault> = draft.faults.iter().map(Fault::of).collect();
             faults.sort_by_key(|fault| fault.at);
@@ -131,6 +131,15 @@ impl Configuration {
 }
 
 impl Fault {
+    /// The fault of a file with this text: a value of another type than an object is at its begin.
+    fn in_text(mut self, text: &str) -> Self {
+        if self.key.is_empty() && self.reason.starts_with("invalid type") {
+            let begin = text.len() - text.trim_start().len();
+            self.at = Some(Position::of(text, begin));
+        }
+        self
+    }
+
     fn of(error: &Error) -> Self {
         match error {
             Error::Value {
@@ -245,6 +254,29 @@ mod tests {
             &["1:25 limits.logLines: invalid type"],
         );
         check("{\n \"mode\" \"off\"}", &["2:9 expected `:`"]);
+        check(
+            "\n [1, 2]",
+            &["2:2 invalid type: sequence, expected an object"],
+        );
+        check("null\n", &["1:1 invalid type: null, expected an object"]);
+        check(
+            "{\"limits\": {\"timeoutMs\": \"5\"}}",
+            &["1:26 limits.timeoutMs: invalid type: string, expected a whole number"],
+        );
+        check(
+            "{\"match\": {\"networks\": \"a\"}}",
+            &["1:24 match.networks: invalid type: string, expected a list"],
+        );
+        check(
+            "{\"match\": {\"podLabels\": []}}",
+            &["1:25 match.podLabels: invalid type: sequence, expected an object"],
+        );
+        check(
+            "{\"module\": \"../x.wasm\"}",
+            &[
+                "1:12 module: \"../x.wasm\" is not the plain name of a file in the directory of modules",
+            ],
+        );
         check(
             "{\"modes\": 1,\n\"mode\": \"of\"}",
             &["1:2 modes: unknown key", "2:9 mode: unknown value"],

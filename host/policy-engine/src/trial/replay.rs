@@ -13,9 +13,9 @@ use crate::pool::Pool;
 use crate::record::{Call, Noting, Offered, Recorded, Turn, Unreadable};
 use crate::run::generation::Generation;
 
-/// Time limit of one call, in milliseconds, in place of the policy's: what a policy does must not
-/// depend on how busy the machine of the replay is.
-const CALL_MS: u64 = 30_000;
+/// Time limit of one call in place of the policy's: what a policy does must not depend on how busy
+/// the machine of the replay is.
+const CALL: Duration = Duration::from_secs(30);
 /// Time limit of all calls of a request, in milliseconds: none, but for that of each call.
 const REQUEST_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -37,11 +37,16 @@ pub struct Replayed {
 impl Loaded {
     /// Prepares to replay records.
     pub fn replay(&self) -> Replay {
+        self.replay_within(CALL)
+    }
+
+    /// Prepares to replay records with this time limit of one call.
+    pub fn replay_within(&self, call: Duration) -> Replay {
         let environment = Environment {
             cluster: Some(Arc::new(Noting(None))),
             ..Environment::default()
         };
-        let spec = Arc::new(unhurried(&self.spec));
+        let spec = Arc::new(unhurried(&self.spec, call));
         // Drops each request's instance at its end: a thread that replays does nothing else.
         let pool = Pool::rehearsing(Arc::new(environment.services()));
         let nowhere = Path::new("");
@@ -57,10 +62,10 @@ impl Loaded {
     }
 }
 
-/// The same policy without a time limit that a busy machine reaches.
-fn unhurried(spec: &Spec) -> Spec {
+/// The same policy with another time limit of a call, and none of a request.
+fn unhurried(spec: &Spec, call: Duration) -> Spec {
     let mut spec = spec.clone();
-    spec.limits.timeout_ms = CALL_MS;
+    spec.limits.timeout_ms = u64::try_from(call.as_millis()).unwrap_or(REQUEST_MS);
     spec.limits.request_timeout_ms = REQUEST_MS;
     spec
 }
