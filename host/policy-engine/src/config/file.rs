@@ -409,7 +409,7 @@ mod tests {
         check(r#"{"mode":7}"#, &["10-x.json: mode", "line 1"]);
         check(
             r#"{"limits":{"logLines":"many"}}"#,
-            &["10-x.json: limits.logLines", "type: string", "u64"],
+            &["10-x.json: limits.logLines", "type: string", "whole number"],
         );
         check(
             r#"{"match":{"namespaces":"shop"}}"#,
