@@ -270,14 +270,16 @@ fn reload(report: &mut Report, deployment: &Deployment) -> Result<(), Error> {
 fn compiled(deployment: &Deployment) -> Result<BTreeSet<(PathBuf, SystemTime)>, Error> {
     let cache = deployment.path("policy-cache");
     let files = fs::read_dir(&cache).map_err(Error::file(&cache))?;
-    files
-        .map(|file| {
-            let file = file.map_err(Error::file(&cache))?;
-            let metadata = file.metadata().map_err(Error::file(file.path()))?;
-            let time = metadata.modified().map_err(Error::file(file.path()))?;
-            Ok((file.path(), time))
-        })
-        .collect()
+    let mut artefacts = BTreeSet::new();
+    for file in files {
+        let file = file.map_err(Error::file(&cache))?.path();
+        if file.extension().is_some_and(|it| it == "cwasm") {
+            let metadata = file.metadata().map_err(Error::file(&file))?;
+            let time = metadata.modified().map_err(Error::file(&file))?;
+            artefacts.insert((file, time));
+        }
+    }
+    Ok(artefacts)
 }
 
 /// One policy of each language, compared with none.

@@ -50,8 +50,12 @@ pub(super) fn parse(
     default_namespace: &str,
     limits: &Limits,
 ) -> Result<Vec<Selection>, Error> {
-    let elements: Vec<&RawValue> =
+    let value: &RawValue =
         serde_json::from_str(annotation).map_err(|error| Error::Json(error.into()))?;
+    let elements: Vec<&RawValue> =
+        serde_json::from_str(value.get()).map_err(|_| Error::NotAList {
+            found: json::kind(value),
+        })?;
     limits.check_networks(elements.len())?;
     elements
         .into_iter()
@@ -437,7 +441,10 @@ mod tests {
             error("[null]"),
             "element 1 (without a name): element: expected an object, found null"
         );
-        assert!(error(r#"{"name":"n"}"#).starts_with("not a JSON list of network selections"));
+        assert_eq!(
+            error(r#"{"name":"n"}"#),
+            "expected a list of objects with the name of a network each, found an object"
+        );
         assert!(error(r#"[{"name":7}]"#).contains("name: expected a string, found 7"));
     }
 }

@@ -56,9 +56,15 @@ impl Selection {
 /// Why an annotation is malformed. Elements count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The annotation looks like JSON, but is malformed or does not have the expected shape.
+    /// The annotation looks like JSON, but is malformed.
     #[error("not a JSON list of network selections")]
     Json(#[source] Cause),
+    /// The annotation is JSON, but not a list.
+    #[error("expected a list of objects with the name of a network each, found {found}")]
+    NotAList {
+        /// Its type.
+        found: String,
+    },
     /// The pod requests more than the limits allow.
     #[error(transparent)]
     Exceeded(#[from] Exceeded),
