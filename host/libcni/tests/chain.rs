@@ -151,7 +151,11 @@ async fn missing_binary_prevents_any_execution() {
 
 #[tokio::test]
 async fn success_without_a_result_is_a_failure_of_add() {
-    for printed in ["", "garbage", r#"{"ips":[{"address":"10.0.0.1"}]}"#] {
+    for (printed, shown) in [
+        ("", ""),
+        ("garbage", r#", stdout: "garbage""#),
+        (r#"{"ips":[{"address":"10.0.0.1"}]}"#, ""),
+    ] {
         let plugins = plugins();
         plugins.answer("one", "ADD", printed);
         let error = plugins
@@ -159,7 +163,10 @@ async fn success_without_a_result_is_a_failure_of_add() {
             .add(&list(&two("1.0.0")), &runtime("{}"))
             .await
             .unwrap_err();
-        assert!(matches!(*error.source, Cause::Result(_)), "{printed}");
+        assert_eq!(
+            error.source.to_string(),
+            format!("the plugin printed no valid result{shown}")
+        );
         assert!(error.executed);
     }
 }

@@ -14,6 +14,7 @@ use cni_types::error::CniError;
 use cni_types::json;
 use cni_types::result::{self, CniResult};
 use cni_types::version::{ConfVersion, Version, VersionInfo, VersionInfoError};
+use serde::de::IgnoredAny;
 
 use self::call::{Call, Variables};
 pub use self::netns_gone::Tried;
@@ -125,8 +126,14 @@ pub enum Cause {
     #[error(transparent)]
     Exec(#[from] exec::Error),
     /// The plugin succeeded but did not print a valid result.
-    #[error("the plugin printed no valid result")]
-    Result(#[source] result::Error),
+    #[error("the plugin printed no valid result{}", exec::quoted("stdout", .stdout))]
+    Result {
+        /// Why it is none.
+        #[source]
+        source: result::Error,
+        /// The beginning of its standard output, if that is not JSON.
+        stdout: String,
+    },
     /// The result so far cannot be expressed in the configuration's version for the next plugin.
     #[error("the result cannot be passed on as prevResult")]
     PrevResult(#[source] result::Error),
@@ -144,6 +151,19 @@ pub enum Cause {
         /// The versions that the plugin supports.
         supported: Vec<String>,
     },
+}
+
+impl Cause {
+    /// What is JSON is described by `source`; other text shows what the plugin printed instead.
+    fn no_result(source: result::Error, stdout: &[u8]) -> Self {
+        let is_json = serde_json::from_slice::<IgnoredAny>(stdout).is_ok();
+        let stdout = if is_json {
+            String::new()
+        } else {
+            exec::excerpt(stdout)
+        };
+        Self::Result { source, stdout }
+    }
 }
 
 impl Cni {
@@ -251,7 +271,7 @@ impl Cni {
             let added = call.attachment(list, plugin, runtime, result.as_ref());
             let printed = added.await.and_then(|stdout| {
                 let parsed = CniResult::parse(&stdout, list.cni_version());
-                parsed.map_err(|error| call.failed(plugin, Cause::Result(error)))
+                parsed.map_err(|source| call.failed(plugin, Cause::no_result(source, &stdout)))
             });
             result = match printed {
                 Ok(next) => Some(next),

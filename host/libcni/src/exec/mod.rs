@@ -308,7 +308,8 @@ async fn spawn<'a>(
     }
 }
 
-fn excerpt(bytes: &[u8]) -> String {
+/// The beginning of a plugin's output, for a message.
+pub(crate) fn excerpt(bytes: &[u8]) -> String {
     let head = bytes.get(..EXCERPT);
     let mut text = String::from_utf8_lossy(head.unwrap_or(bytes))
         .trim()
@@ -319,7 +320,8 @@ fn excerpt(bytes: &[u8]) -> String {
     text
 }
 
-fn quoted(what: &str, text: &str) -> String {
+/// `, what: "text"` at the end of a message, or nothing.
+pub(crate) fn quoted(what: &str, text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }

@@ -307,7 +307,7 @@ fn failed_at(error: &Error) -> Option<FailedAdd> {
     let started = match &*error.source {
         Cause::Exec(error) => error.executed(),
         // Output that is not a result was printed after the plugin did its work.
-        Cause::Result(_) | Cause::GivenUp | Cause::Root(_) => true,
+        Cause::Result { .. } | Cause::GivenUp | Cause::Root(_) => true,
         _ => false,
     };
     let so_far = error.so_far.as_ref();
@@ -336,7 +336,11 @@ fn refine(network: &str, error: &Error) -> DelegateError {
                 0 => code::INTERNAL,
                 code => code,
             },
-            msg: format!("{plugin}{}", answer.msg),
+            msg: if answer.msg.is_empty() {
+                format!("{plugin}failed with code {} and no message", answer.code)
+            } else {
+                format!("{plugin}{}", answer.msg)
+            },
             details: answer.details.clone(),
         },
         None => {
@@ -349,7 +353,7 @@ fn refine(network: &str, error: &Error) -> DelegateError {
                 Cause::Exec(exec::Error::Deadline { .. } | exec::Error::Busy { .. })
                 | Cause::GivenUp => code::TRY_AGAIN_LATER,
                 Cause::Exec(_) | Cause::Root(_) => code::IO_FAILURE,
-                Cause::Result(_) | Cause::Version(_) => code::DECODING_FAILURE,
+                Cause::Result { .. } | Cause::Version(_) => code::DECODING_FAILURE,
                 Cause::PrevResult(_) | Cause::Request(_) => code::INTERNAL,
             };
             CniError::new(
@@ -378,6 +382,25 @@ mod tests {
         let script = format!("#!/bin/sh\n: >{}/executed\n", dir.display());
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_error_without_a_message_has_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mute");
+        std::fs::write(&path, "#!/bin/sh\necho '{\"code\":50}'\nexit 1\n").unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        let executor = Executor::new(Duration::from_secs(60), 1);
+        let conf = r#"{"cniVersion":"1.1.0","name":"n","plugins":[{"type":"mute"}]}"#;
+        let conf = NetworkConfList::parse_any(conf.to_owned()).unwrap();
+        let asked = executor.status(&[dir.path().to_owned()], &conf).await;
+        let error = asked.unwrap_err().error;
+        assert!(
+            error
+                .msg
+                .contains("mute: failed with code 50 and no message"),
+            "{error}"
+        );
     }
 
     #[tokio::test]
