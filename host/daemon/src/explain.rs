@@ -45,6 +45,7 @@ fn on_the_wire(explanation: Explanation) -> wire::Explanation {
         networks,
         actions,
         refusal,
+        warnings,
         recorded,
     } = explanation;
     wire::Explanation {
@@ -65,6 +66,7 @@ fn on_the_wire(explanation: Explanation) -> wire::Explanation {
         }),
         networks: networks.into_iter().map(network).collect(),
         actions: actions.into_iter().map(action).collect(),
+        warnings,
         recorded: recorded.into_iter().map(of_ledger).collect(),
     }
 }

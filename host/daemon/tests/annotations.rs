@@ -64,6 +64,16 @@ async fn unknown_members_are_ignored_with_an_event() {
 }
 
 #[tokio::test]
+async fn a_misspelt_annotation_has_an_event() {
+    assert_eq!(
+        events("k8s.v1.cni.cncf.io/network", "one").await,
+        [
+            r#"UnknownAnnotation: annotation k8s.v1.cni.cncf.io/network is unknown, did you mean "k8s.v1.cni.cncf.io/networks"?"#
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_pod_has_few_events_of_ignored_requests() {
     let element = r#"{"name":"one","bandwidth":{"ingressRate":1},"a":1,"b":1}"#;
     let annotation = format!("[{}]", vec![element; 20].join(","));

@@ -48,6 +48,9 @@ pub struct Explanation {
     /// What the policies would do, in order.
     #[serde(default)]
     pub actions: Vec<PolicyAction>,
+    /// What the pod's annotations probably misspell, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// The pod's attachments in the ledger now.
     #[serde(default)]
     pub recorded: Vec<Recorded>,

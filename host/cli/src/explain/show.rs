@@ -13,6 +13,9 @@ pub(super) fn text(explanation: &Explanation, confs: bool) -> String {
     let mut text = String::new();
     let pod = &explanation.pod;
     line(&mut text, 0, &format!("pod {}/{}", pod.namespace, pod.name));
+    for warning in &explanation.warnings {
+        line(&mut text, 2, &format!("warning: {warning}"));
+    }
     let about_pod = |action: &&PolicyAction| action.if_name.is_none();
     for action in explanation.actions.iter().filter(about_pod) {
         line(&mut text, 2, &described(action));
@@ -207,6 +210,15 @@ mod tests {
             shown,
             "pod shop/web\n  eth0     pods: clusterNetwork of the CNI conf\n           bridge with host-local\n           \
              policy mtu (before-add): /conf/mtu = 1400\nwould be attached\n"
+        );
+    }
+
+    #[test]
+    fn warnings_come_first() {
+        let warnings = json!({ "warnings": ["annotation a/b is unknown"], "networks": [] });
+        assert_eq!(
+            text(&explanation(&warnings), false),
+            "pod shop/web\n  warning: annotation a/b is unknown\nwould be attached\n"
         );
     }
 

@@ -6,6 +6,7 @@ pub use cni_types::pod::PodRef;
 
 use serde::Deserialize;
 
+use super::members;
 use super::resource_claim::{ClaimReference, PodClaims, PodClaimsStatus, null_is_default};
 
 /// The annotation that selects a pod's networks.
@@ -18,6 +19,27 @@ pub const NETWORK_STATUS_ANNOTATION: &str = "k8s.v1.cni.cncf.io/network-status";
 const CONFIG_SOURCE_ANNOTATION: &str = "kubernetes.io/config.source";
 /// Set by the kubelet on the mirror pods of static pods in the API server.
 const CONFIG_MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
+/// Maximum number of a pod's annotations whose keys are compared; a hostile pod may have thousands.
+const MAX_COMPARED: usize = 256;
+/// Maximum number of misspelt keys reported for a pod.
+const MAX_MISSPELT: usize = 3;
+
+/// The annotation that `key` probably misspells. Both of its parts must be similar: other
+/// annotations share the domain, or the name, with those of networks.
+fn misspells(key: &str) -> Option<&'static str> {
+    let (domain, name) = key.split_once('/')?;
+    let meant = |known: &&'static str| {
+        let parts = known.split_once('/').filter(|_| *known != key);
+        parts.is_some_and(|(its_domain, its_name)| {
+            members::similar(&[its_name], name).is_some()
+                && members::similar(&[its_domain], domain).is_some()
+        })
+    };
+    [NETWORKS_ANNOTATION, DEFAULT_NETWORK_ANNOTATION]
+        .into_iter()
+        .find(|known| meant(known))
+}
 
 /// A pod from the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -134,6 +156,16 @@ impl Pod {
             || self.annotations.contains_key(CONFIG_MIRROR_ANNOTATION)
     }
 
+    /// The pod's annotations that probably misspell one of the two that select networks, with the
+    /// right key: the first ones.
+    pub(crate) fn misspelt_annotations(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.annotations
+            .keys()
+            .take(MAX_COMPARED)
+            .filter_map(|key| Some((key.as_str(), misspells(key)?)))
+            .take(MAX_MISSPELT)
+    }
+
     /// The networks annotation; `None` if absent or blank.
     pub fn networks_annotation(&self) -> Option<&str> {
         self.filled_annotation(NETWORKS_ANNOTATION)
@@ -153,6 +185,34 @@ impl Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn misspelt_annotations_are_found() {
+        for (key, meant) in [
+            ("k8s.v1.cni.cncf.io/Networks", Some(NETWORKS_ANNOTATION)),
+            ("k8s.v1.cni.cncf.io/network", Some(NETWORKS_ANNOTATION)),
+            ("k8s.v1.cni.cnf.io/networks", Some(NETWORKS_ANNOTATION)),
+            ("k8s.cni.cncf.io/netwroks", Some(NETWORKS_ANNOTATION)),
+            (
+                "v1.multus-cni.io/default-networks",
+                Some(DEFAULT_NETWORK_ANNOTATION),
+            ),
+            (
+                "k8s.v1.multus-cni.io/default-network",
+                Some(DEFAULT_NETWORK_ANNOTATION),
+            ),
+            (NETWORKS_ANNOTATION, None),
+            (DEFAULT_NETWORK_ANNOTATION, None),
+            (NETWORK_STATUS_ANNOTATION, None),
+            ("k8s.v1.cni.cncf.io/networks-status", None),
+            ("k8s.v1.cni.cncf.io/resourceName", None),
+            ("k8s.ovn.org/networks", None),
+            ("networks", None),
+            (CONFIG_SOURCE_ANNOTATION, None),
+        ] {
+            assert_eq!(misspells(key), meant, "{key}");
+        }
+    }
 
     #[test]
     fn pod_with_non_api_source_is_static() {

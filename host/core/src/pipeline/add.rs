@@ -117,7 +117,7 @@ async fn prepare(
     stage("readiness", indicator).await?;
     let (cluster, patience) = (&*pipeline.ports.cluster, pipeline.timeouts.pod);
     let (sandbox, pod) = stage("identity", identity::identify(request, cluster, patience)).await?;
-    warnings::unknown_members(pipeline, &pod);
+    warnings::misspellings(pipeline, &pod);
     let mut policies = pipeline
         .ports
         .policies

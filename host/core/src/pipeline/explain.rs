@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::execution::Execution;
-use super::{Error, Pipeline, add};
+use super::{Error, Pipeline, add, warnings};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
@@ -30,6 +30,8 @@ pub struct Explanation {
     pub actions: Vec<PolicyAction>,
     /// Why the ADD would fail before its first delegate; `None` if it would start.
     pub refusal: Option<Error>,
+    /// What the pod's annotations probably misspell, for people.
+    pub warnings: Vec<String>,
     /// The pod's attachments in the ledger now.
     pub recorded: Vec<Entry>,
 }
@@ -68,6 +70,7 @@ pub(super) async fn explain(
         networks: Vec::new(),
         actions: Vec::new(),
         refusal: None,
+        warnings: Vec::new(),
         recorded: Vec::new(),
     };
     explanation.refusal = rehearse(pipeline, &request, pod, &mut explanation)
@@ -92,6 +95,7 @@ async fn rehearse(
         }
     };
     explanation.pod = sandbox.pod.clone();
+    explanation.warnings = warnings::misspelling_messages(&pod, &pipeline.limits);
     let patience = pipeline.timeouts.readiness.min(PATIENCE);
     readiness::await_indicator(conf, &*pipeline.ports.node_files, patience).await?;
     let Rehearsal {

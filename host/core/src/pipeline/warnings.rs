@@ -3,6 +3,8 @@
 
 use super::Pipeline;
 use crate::domain::attachment::Attachment;
+use crate::domain::limits::Limits;
+use crate::domain::members::UnknownMembers;
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
 use crate::domain::selection;
 use crate::ports::{Event, EventKind};
@@ -10,18 +12,21 @@ use crate::ports::{Event, EventKind};
 /// Maximum number of Events per ADD for requests without effect.
 const MAX_EVENTS: usize = 5;
 
-/// Warns about misspelt keys in the annotations, with one Event per annotation.
-pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
-    for (annotation, text) in [
-        (NETWORKS_ANNOTATION, pod.networks_annotation()),
-        (DEFAULT_NETWORK_ANNOTATION, pod.default_network_annotation()),
-    ] {
-        let unknown = text.map(|text| selection::unknown_members(text, &pipeline.limits));
-        let unknown = unknown.unwrap_or_default();
-        if unknown.is_empty() {
-            continue;
-        }
-        let pod = pod.reference();
+/// Warns about misspelt annotations, and misspelt keys in them, with one Event per annotation.
+pub(super) fn misspellings(pipeline: &Pipeline, pod: &Pod) {
+    let reference = pod.reference();
+    for (annotation, meant) in pod.misspelt_annotations() {
+        tracing::warn!(
+            pod = %reference,
+            annotation,
+            did_you_mean = meant,
+            "an annotation with an unknown key is ignored"
+        );
+        let message = misspelt_annotation(annotation, meant);
+        warn(pipeline, &reference, "UnknownAnnotation", message);
+    }
+    for (annotation, unknown) in unknown_members(pod, &pipeline.limits) {
+        let pod = &reference;
         for one in &unknown.first {
             tracing::warn!(
                 %pod,
@@ -32,9 +37,42 @@ pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
                 "an unknown member of an annotation is ignored"
             );
         }
-        let message = format!("annotation {annotation}: {unknown}");
-        warn(pipeline, &pod, "UnknownMember", message);
+        let message = unknown_member(annotation, &unknown);
+        warn(pipeline, pod, "UnknownMember", message);
     }
+}
+
+/// The messages of [`misspellings`].
+pub(super) fn misspelling_messages(pod: &Pod, limits: &Limits) -> Vec<String> {
+    let annotations = pod
+        .misspelt_annotations()
+        .map(|(annotation, meant)| misspelt_annotation(annotation, meant));
+    let members = unknown_members(pod, limits)
+        .map(|(annotation, unknown)| unknown_member(annotation, &unknown));
+    annotations.chain(members).collect()
+}
+
+fn unknown_members(
+    pod: &Pod,
+    limits: &Limits,
+) -> impl Iterator<Item = (&'static str, UnknownMembers)> {
+    [
+        (NETWORKS_ANNOTATION, pod.networks_annotation()),
+        (DEFAULT_NETWORK_ANNOTATION, pod.default_network_annotation()),
+    ]
+    .into_iter()
+    .filter_map(|(annotation, text)| {
+        let unknown = selection::unknown_members(text?, limits);
+        (!unknown.is_empty()).then_some((annotation, unknown))
+    })
+}
+
+fn misspelt_annotation(annotation: &str, meant: &str) -> String {
+    format!("annotation {annotation} is unknown, did you mean {meant:?}?")
+}
+
+fn unknown_member(annotation: &str, unknown: &UnknownMembers) -> String {
+    format!("annotation {annotation}: {unknown}")
 }
 
 /// Warns about requests that no plugin of the network takes. The Events are capped, so that those
