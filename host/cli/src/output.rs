@@ -73,18 +73,10 @@ impl Column {
     }
 }
 
-/// Removes characters that would move the cursor, change colours or start a line: policies choose
-/// some of the texts, and a terminal would obey them.
+/// Escapes characters that deceive readers, or that a terminal would obey: policies and tenants
+/// choose some of the texts.
 pub(crate) fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character.is_control() {
-            plain.extend(character.escape_default());
-        } else {
-            plain.push(character);
-        }
-    }
-    plain
+    cni_types::text::plain(text).into_owned()
 }
 
 /// Time elapsed, in the largest unit with a value of at least two.

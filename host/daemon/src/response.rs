@@ -3,6 +3,7 @@
 use cni_types::conf;
 use cni_types::error::{CniError, code};
 use cni_types::result::CniResult;
+use cni_types::text::plain_lines;
 use cni_types::version::Version;
 use hyper::StatusCode;
 
@@ -27,7 +28,12 @@ pub fn respond(answer: Result<Option<CniResult>, Error>) -> (StatusCode, Vec<u8>
 }
 
 fn body(error: &CniError) -> Vec<u8> {
-    shim_api::response::failure(error)
+    // Annotations, NADs and delegates choose parts of it, and the runtime logs it.
+    shim_api::response::failure(&CniError {
+        msg: plain_lines(&error.msg).into_owned(),
+        details: plain_lines(&error.details).into_owned(),
+        ..error.clone()
+    })
 }
 
 /// Status and body for an error.

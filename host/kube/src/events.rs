@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cni_types::text::plain_lines;
 use hyper::{Request, StatusCode};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -173,7 +174,7 @@ async fn send(
 }
 
 fn object(pod: &PodRef, event: &Event, name: &str, now: Timestamp) -> Value {
-    let mut message = event.message.clone();
+    let mut message = plain_lines(&event.message).into_owned();
     if message.len() > MAX_MESSAGE {
         let end = (0..=MAX_MESSAGE)
             .rev()

@@ -68,14 +68,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .expect("a runtime without I/O needs nothing that could be missing")
 }
 
-/// Replaces characters that would move the cursor or change colours: policies choose some texts.
+/// Escapes characters that deceive readers, or that a terminal would obey: policies choose some texts.
 fn plain(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character.is_control() {
-            true => plain.extend(character.escape_default()),
-            false => plain.push(character),
-        }
-    }
-    plain
+    cni_types::text::plain(text).into_owned()
 }

@@ -103,3 +103,30 @@ async fn instances_are_charged_for_what_they_keep() {
     let difference = before - plain.guest_memory_peak();
     assert!(difference >= 60_000 * 16, "{difference}");
 }
+
+/// A component whose parts are instantiated twice each, level by level.
+fn doubling(levels: usize) -> Vec<u8> {
+    let more: String = (0..levels)
+        .map(|level| {
+            let next = level + 1;
+            format!(
+                "(component $c{next} (alias outer 1 $c{level} (component $p)) (instance (instantiate $p)) (instance (instantiate $p)))"
+            )
+        })
+        .collect();
+    let text = format!(
+        "(component (component $c0 (core module $m) (core instance (instantiate $m))) {more} (instance (instantiate $c{levels})))"
+    );
+    wat::parse_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_small_module_of_many_parts_is_not_read() {
+    let host = Policies::new(COMPILER)
+        .with_module("10-double", &doubling(19), &json!({}))
+        .load()
+        .await;
+    assert_eq!(only(&host).state, LoadState::Broken);
+    let reason = trouble(&host);
+    assert!(reason.contains("describes itself in"), "{reason}");
+}

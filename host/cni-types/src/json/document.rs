@@ -108,6 +108,15 @@ impl Document {
         }
     }
 
+    /// The last member that Go's decoder takes for `key`, which it reads, and the number of all of
+    /// them. Many edits of one object do not search it each time.
+    pub fn last_spelling(&self, object: &[String], key: &str) -> Option<(&(String, Node), usize)> {
+        match self.at(object)? {
+            Node::Object(members) => self.places.last_folded(object, members, &folded(key)),
+            Node::Array(_) | Node::Scalar(_) => None,
+        }
+    }
+
     /// Replaces the value at `pointer`, or adds it: a new member of an existing object, or a new
     /// last element of an array (`-` or its length). Returns the previous value.
     ///

@@ -131,6 +131,24 @@ impl Places {
         }
     }
 
+    /// The last of the members that Go's decoder takes for this key, which is folded, and their
+    /// number.
+    pub(super) fn last_folded<'a>(
+        &self,
+        path: &[String],
+        members: &'a [(String, Node)],
+        key: &str,
+    ) -> Option<(&'a (String, Node), usize)> {
+        if let Some(places) = self.object(path, members) {
+            work::add(1);
+            let same = places.folded.get(key)?;
+            let last = members.get(places.at(*same.last()?)?)?;
+            return Some((last, same.len()));
+        }
+        let same = self.of_folded(path, members, key);
+        Some((*same.last()?, same.len()))
+    }
+
     /// The object at `path` has been, or is being, searched by an edit.
     pub(super) fn searched(&mut self, path: &[String], members: &[(String, Node)]) {
         if members.len() <= FEW || self.objects.contains_key(path) {
@@ -290,6 +308,10 @@ mod tests {
             assert_eq!(document.spellings(&object, &spelt(0)).len(), spellings);
             // And the one member of the document.
             assert_eq!(work::take(), spellings + 1);
+            let last = document.last_spelling(&object, &spelt(1)).unwrap();
+            assert_eq!((&*last.0.0, last.1), (&*spelt(spellings - 1), spellings));
+            let looked = work::take();
+            assert!(looked < 10, "{looked}");
             document
                 .set(&pointer(&format!("/o/{}", spelt(0))), "2")
                 .unwrap();
@@ -347,6 +369,8 @@ mod tests {
                     let (key, object) = path.tokens().split_last().unwrap();
                     prop_assert_eq!(document.get(&path), plain.get(&path));
                     prop_assert_eq!(document.spellings(object, key), plain.spellings(object, key));
+                    let (found, expected) = (document.last_spelling(object, key), plain.last_spelling(object, key));
+                    prop_assert_eq!(found, expected);
                 }
             }
         }

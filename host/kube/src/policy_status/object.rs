@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use cni_types::json::Cause;
+use cni_types::text::deceives;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -285,9 +286,9 @@ fn named(policies: &[&NodePolicy]) -> String {
     text(&names.join(", "), MAX_TROUBLE)
 }
 
-/// A text without control characters, of at most so many characters.
+/// A text without characters that deceive, of at most so many characters.
 fn text(text: &str, limit: usize) -> String {
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let printable = |c: char| if deceives(c) { ' ' } else { c };
     text.chars().map(printable).take(limit).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use cni_types::text::plain;
 use serde::Serialize;
 
 use super::Severity;
@@ -75,14 +76,4 @@ pub(super) fn text(findings: &[Finding], checks: usize) -> String {
         count(Severity::Notice)
     );
     text
-}
-
-/// Without characters that a terminal would obey: names in the cluster are tenants'.
-fn plain(text: &str) -> String {
-    text.chars()
-        .flat_map(|one| match one.is_control() {
-            true => one.escape_default().collect::<Vec<_>>(),
-            false => vec![one],
-        })
-        .collect()
 }

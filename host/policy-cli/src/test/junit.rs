@@ -1,5 +1,6 @@
 //! The report for CI, in JUnit's format.
 
+use cni_types::text::deceives;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\n' | '\t' => escaped.push(character),
-            character if character.is_control() => escaped.push('\u{fffd}'),
+            character if deceives(character) => escaped.push('\u{fffd}'),
             character => escaped.push(character),
         }
     }

@@ -13,6 +13,12 @@ use crate::model::policy::Mode;
 /// Maximum bytes of one configuration; also Kubernetes' limit for a whole ConfigMap.
 const MAX_CONFIG: u64 = 1 << 20;
 
+/// Maximum number of policies: each has descriptors, mappings and memory of its own.
+const MAX_POLICIES: usize = 256;
+
+/// Maximum number of files in a directory, whatever they are.
+const MAX_FILES: usize = 4096;
+
 /// A policy found in the directories, well-formed or not.
 #[derive(Debug)]
 pub(crate) struct FoundPolicy {
@@ -44,7 +50,8 @@ pub(crate) enum Reading {
 ///
 /// # Errors
 /// [`Error::Read`] if a directory is missing or cannot be listed: it may exist on the node but not
-/// in the container, so its policies are unknown rather than absent.
+/// in the container, so its policies are unknown rather than absent. [`Error::TooMany`] if there are
+/// more than [`MAX_POLICIES`], or more than [`MAX_FILES`] in one directory.
 pub(crate) fn scan(
     module_dir: &Path,
     config_dir: Option<&Path>,
@@ -63,9 +70,18 @@ pub(crate) fn scan(
             }
         }
     }
+    let is_alone = |stem: &String| is_ordered(stem) && !configs.contains_key(stem);
+    let alone = modules.keys().filter(|stem| is_alone(stem)).count();
+    if configs.len() + alone > MAX_POLICIES {
+        return Err(Error::TooMany {
+            dir: module_dir.to_owned(),
+            what: "policies",
+            limit: MAX_POLICIES,
+        });
+    }
     let alone = modules
         .iter()
-        .filter(|(stem, _)| is_ordered(stem) && !configs.contains_key(*stem))
+        .filter(|(stem, _)| is_alone(stem))
         .map(|(stem, path)| FoundPolicy {
             name: stem.clone(),
             file: path.clone(),
@@ -186,8 +202,15 @@ fn list(dir: &Path) -> Result<Vec<(String, String, PathBuf)>, Error> {
     };
     let entries = std::fs::read_dir(dir).map_err(failed)?;
     let mut files = Vec::new();
-    for entry in entries {
+    for (number, entry) in entries.enumerate() {
         let path = entry.map_err(failed)?.path();
+        if number >= MAX_FILES {
+            return Err(Error::TooMany {
+                dir: dir.to_owned(),
+                what: "files",
+                limit: MAX_FILES,
+            });
+        }
         let stem = path
             .file_stem()
             .map(|stem| stem.to_string_lossy().into_owned());
@@ -314,6 +337,28 @@ mod tests {
         };
         let twice = faults[0].to_string();
         assert!(twice.contains("configure the same policy"), "{twice}");
+    }
+
+    #[test]
+    fn too_many_policies_or_files_are_an_error() {
+        let check = |extension: &str, count: usize, expected: Option<&str>| {
+            let dir = tempfile::tempdir().unwrap();
+            for number in 0..count {
+                write(dir.path(), &[(&format!("{number}-a.{extension}"), "{}")]);
+            }
+            let error = scan(dir.path(), None).err().map(|error| error.to_string());
+            let is_expected = match (&error, expected) {
+                (Some(error), Some(part)) => error.contains(part),
+                (error, part) => error.is_none() && part.is_none(),
+            };
+            assert!(is_expected, "{count} {extension}: {error:?}");
+        };
+        for extension in ["json", "wasm"] {
+            check(extension, MAX_POLICIES, None);
+            check(extension, MAX_POLICIES + 1, Some("more than 256 policies"));
+        }
+        check("txt", MAX_FILES, None);
+        check("txt", MAX_FILES + 1, Some("more than 4096 files"));
     }
 
     #[test]

@@ -51,6 +51,14 @@ pub(crate) enum Error {
         size: u64,
         limit: u64,
     },
+    /// A directory has too many files or policies.
+    #[error("{dir} has more than {limit} {what}; remove some", dir = dir.display())]
+    TooMany {
+        dir: PathBuf,
+        /// Files or policies.
+        what: &'static str,
+        limit: usize,
+    },
     /// A configuration is not a JSON object; the source says why, with line and column.
     #[error("{path}", path = path.display())]
     Syntax {

@@ -314,6 +314,25 @@ mod tests {
     }
 
     #[test]
+    fn of_many_unknown_keys_a_few_are_named() {
+        let many: Vec<String> = (0..20_000)
+            .map(|number| format!("\"k{number}\":1"))
+            .collect();
+        for text in [
+            format!("{{{}}}", many.join(",")),
+            format!("{{\"match\":{{{}}}}}", many.join(",")),
+        ] {
+            let faults = draft(&text).unwrap().faults;
+            assert_eq!(faults.len(), 17);
+            let last = faults.last().unwrap().to_string();
+            assert!(
+                last.ends_with("k16: unknown key, one of 19984 more"),
+                "{last}"
+            );
+        }
+    }
+
+    #[test]
     fn a_misspelt_key_has_a_suggestion() {
         let check = |text: &str, end: &str| {
             let message = parse(text).unwrap_err();

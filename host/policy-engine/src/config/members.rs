@@ -11,6 +11,8 @@ use super::{Error, Position};
 
 /// Minimum similarity at which a key is suggested as the correct spelling of another.
 const SIMILAR: f64 = 0.75;
+/// Unknown keys of one object that are reported one by one.
+const MAX_UNKNOWN: usize = 16;
 
 /// Types that values should have, in serde's words and in JSON's.
 const TYPES: [(&str, &str); 3] = [
@@ -150,13 +152,17 @@ impl<'a> Members<'a> {
 
     /// All faults; members still unread are unknown keys.
     pub(super) fn finish(mut self) -> Vec<Error> {
-        for (key, _) in std::mem::take(&mut self.left) {
-            let reason = match similar(&key, &self.known) {
+        let unknown = std::mem::take(&mut self.left);
+        let more = unknown.len().saturating_sub(MAX_UNKNOWN);
+        // Each search and each position reads the file again.
+        for (index, (key, _)) in unknown.iter().take(MAX_UNKNOWN + 1).enumerate() {
+            let reason = match similar(key, &self.known) {
+                _ if index == MAX_UNKNOWN => format!("unknown key, one of {more} more"),
                 Some(known) => format!("unknown key; did you mean {known:?}?"),
                 None => format!("unknown key; known are {}", self.known.join(", ")),
             };
-            let value = self.place(&key).unwrap_or(self.start);
-            self.wrong_at(&key, reason, self.source.key_before(value));
+            let value = self.place(key).unwrap_or(self.start);
+            self.wrong_at(key, reason, self.source.key_before(value));
         }
         self.faults
     }

@@ -39,6 +39,9 @@ const APPEARANCES: WatchMask = WatchMask::CREATE
 /// Maximum links of one directory that are followed; a ConfigMap has one for each key.
 const MAX_LINKS: usize = 1024;
 
+/// Maximum entries of one directory that are looked at; the policies of larger ones do not load.
+const MAX_ENTRIES: usize = 4096;
+
 /// Watches directories.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -51,8 +54,8 @@ impl Watch {
     ///
     /// # Errors
     /// The kernel's error, for example if this user's inotify watches are exhausted.
-    pub(crate) fn on(dirs: Vec<PathBuf>) -> io::Result<Self> {
-        let events = watches(&dirs)?;
+    pub(crate) async fn on(dirs: Vec<PathBuf>) -> io::Result<Self> {
+        let events = watches_aside(&dirs).await?;
         Ok(Self { dirs, events })
     }
 
@@ -71,7 +74,7 @@ impl Watch {
         timeout(PATIENCE, settle).await.unwrap_or(Ok(()))?;
         // Directories may have been created, removed or replaced, so watch anew. The caller reads
         // them after this: it sees earlier changes, and the new watches report later ones.
-        self.events = watches(&self.dirs)?;
+        self.events = watches_aside(&self.dirs).await?;
         Ok(())
     }
 
@@ -81,6 +84,13 @@ impl Watch {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+}
+
+/// Watches on a blocking thread: directories can be large, and their disks slow.
+async fn watches_aside(dirs: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
+    let dirs = dirs.to_vec();
+    let watching = tokio::task::spawn_blocking(move || watches(&dirs));
+    watching.await.map_err(io::Error::other)?
 }
 
 fn watches(dirs: &[PathBuf]) -> io::Result<EventStream<Vec<u8>>> {
@@ -112,9 +122,10 @@ fn links_to(dir: &Path) -> impl Iterator<Item = &Path> {
 fn targets(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries
-        .map(|entry| entry.path())
-        .filter(|path| path.is_symlink())
+        .take(MAX_ENTRIES)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()))
         .take(MAX_LINKS)
+        .map(|entry| entry.path())
         .filter_map(|path| path.canonicalize().ok())
         .filter(|target| target.is_file())
         .collect()
@@ -157,7 +168,7 @@ mod tests {
         let path = |name: &str| dir.path().join(name);
         fs::create_dir(path("..1")).unwrap();
         symlink("..1", path("..data")).unwrap();
-        let mut watch = Watch::on(vec![dir.path().to_owned()]).unwrap();
+        let mut watch = Watch::on(vec![dir.path().to_owned()]).await.unwrap();
         fs::create_dir(path("..2")).unwrap();
         symlink("..2", path("..data_tmp")).unwrap();
         fs::rename(path("..data_tmp"), path("..data")).unwrap();
@@ -168,7 +179,7 @@ mod tests {
     async fn recreated_directory_is_reported() {
         let dir = tempfile::tempdir().unwrap();
         let policies = dir.path().join("etc/policies");
-        let mut watch = Watch::on(vec![policies.clone()]).unwrap();
+        let mut watch = Watch::on(vec![policies.clone()]).await.unwrap();
         fs::create_dir_all(&policies).unwrap();
         assert!(notified(&mut watch).await);
         fs::write(policies.join("10-a.json"), "{}").unwrap();
@@ -190,7 +201,7 @@ mod tests {
         fs::write(path("elsewhere/a.wasm"), "1").unwrap();
         symlink("../elsewhere/a.wasm", path("1/a.wasm")).unwrap();
         symlink("1", path("policies")).unwrap();
-        let mut watch = Watch::on(vec![path("policies")]).unwrap();
+        let mut watch = Watch::on(vec![path("policies")]).await.unwrap();
         fs::write(path("elsewhere/a.wasm"), "2").unwrap();
         assert!(notified(&mut watch).await, "the file that a link leads to");
         symlink("2", path("new")).unwrap();
@@ -207,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn several_writes_are_one_change() {
         let dir = tempfile::tempdir().unwrap();
-        let mut watch = Watch::on(vec![dir.path().to_owned()]).unwrap();
+        let mut watch = Watch::on(vec![dir.path().to_owned()]).await.unwrap();
         for name in ["a", "b", "c"] {
             fs::write(dir.path().join(name), "x").unwrap();
         }

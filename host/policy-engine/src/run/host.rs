@@ -264,7 +264,7 @@ impl PolicyHost {
         if dirs.is_empty() {
             return std::future::pending().await;
         }
-        let mut watch = Watch::on(dirs)?;
+        let mut watch = Watch::on(dirs).await?;
         let mut compiled = self.loader.lock().await.compiled();
         // Catches changes between the first load and the start of the watch.
         self.reload_aside(true).await;

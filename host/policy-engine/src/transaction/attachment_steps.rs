@@ -20,6 +20,8 @@ mod chain;
 
 const CONF: &str = "conf";
 const RUNTIME_CONFIG: &str = "runtimeConfig";
+/// Spellings of one key that an edit compares; of more, each edit counts as a change of the value.
+const SPELLINGS: usize = 16;
 
 /// What a tree is used for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +39,9 @@ impl Draft for AttachmentDraft {
     fn extent(change: &AttachmentChange) -> Extent {
         match change {
             AttachmentChange::Conf(edits) => {
-                edits.iter().fold(Extent::default(), |extent, edit| {
+                // The call pays for one of them.
+                let more = Extent::of_values(edits.len().saturating_sub(1));
+                edits.iter().fold(more, |extent, edit| {
                     extent.and(Extent::of(edit.pointer.tokens(), edit.value.as_ref()))
                 })
             }
@@ -47,7 +51,13 @@ impl Draft for AttachmentDraft {
             }
             AttachmentChange::Chain(plugin) => Extent::of(&[], Some(plugin)),
             AttachmentChange::Arg(key, value) => Extent::of(std::slice::from_ref(key), Some(value)),
-            _ => Extent::default(),
+            AttachmentChange::Ips(ips) => Extent::of_values(ips.len()),
+            AttachmentChange::PortMappings(mappings) => Extent::of_values(mappings.len()),
+            AttachmentChange::IfName(_)
+            | AttachmentChange::Mac(_)
+            | AttachmentChange::Guid(_)
+            | AttachmentChange::Bandwidth(_)
+            | AttachmentChange::Skip => Extent::default(),
         }
     }
 
@@ -118,8 +128,7 @@ impl Draft for AttachmentDraft {
             }
             AttachmentChange::Arg(key, value) => {
                 let args = self.attachment.cni_args.as_ref();
-                let known = args.map_or_else(Vec::new, |args| args.spellings(&[], key));
-                return foresee_member(&known, vec![ARGS.into()], key, Some(value), visit);
+                return foresee_member(args, &[], vec![ARGS.into()], (key, Some(value)), visit);
             }
             AttachmentChange::IfName(name) => (Member::IfName, Some(string(name))),
             AttachmentChange::Ips(ips) => (Member::Ips, ips_node(ips, form)),
@@ -392,8 +401,7 @@ fn foresee_conf(conf: &Document, edit: &ConfEdit, visit: &mut Visit<'_>) -> Cont
     };
     let mut path = folded_path(tokens);
     let Some(Node::Array(elements)) = conf.at(tokens) else {
-        let known = conf.spellings(tokens, last);
-        return foresee_member(&known, path, last, value.as_ref(), visit);
+        return foresee_member(Some(conf), tokens, path, (last, value.as_ref()), visit);
     };
     let index = last.parse().unwrap_or(elements.len());
     if value.is_none() && index + 1 < elements.len() {
@@ -409,14 +417,27 @@ fn foresee_conf(conf: &Document, edit: &ConfEdit, visit: &mut Visit<'_>) -> Cont
     Walk::new(Keys::Folded, path, visit).values(old.as_slice(), new.as_slice(), false)
 }
 
-/// Visits the differences that setting or removing a member would make; `known` are its spellings.
+/// Visits the differences that setting or removing a member of an object would make.
 fn foresee_member<'a>(
-    known: &[&'a (String, Node)],
+    document: Option<&'a Document>,
+    object: &[String],
     mut path: Vec<Cow<'a, str>>,
-    key: &'a str,
-    value: Option<&'a Node>,
+    (key, value): (&'a String, Option<&'a Node>),
     visit: &mut Visit<'_>,
 ) -> ControlFlow<()> {
+    path.push(folded(key));
+    let mut walk = Walk::new(Keys::Folded, path, visit);
+    let spelt = document.and_then(|document| document.last_spelling(object, key));
+    if let (Some(document), Some(((last, old), count))) = (document, spelt)
+        && count > SPELLINGS
+    {
+        let member: Vec<String> = object.iter().chain([key]).cloned().collect();
+        let replaced = document.at(&member);
+        let is_last = last == key || replaced.is_none();
+        let read = value.filter(|_| is_last).unwrap_or(old);
+        return walk.changed((replaced, value), (old, read));
+    }
+    let known = document.map_or_else(Vec::new, |document| document.spellings(object, key));
     let (mut old, mut new) = (Vec::new(), Vec::new());
     let mut value = value;
     for (other, known) in known {
@@ -427,8 +448,7 @@ fn foresee_member<'a>(
         }
     }
     new.extend(value);
-    path.push(folded(key));
-    Walk::new(Keys::Folded, path, visit).values(&old, &new, true)
+    walk.values(&old, &new, true)
 }
 
 /// Visits the differences between two confs at a pointer, for all keys that Go's case folding

@@ -56,6 +56,14 @@ impl Extent {
         extent
     }
 
+    /// The extent of an edit that changes this many values beside those that its JSON has.
+    pub(super) fn of_values(values: usize) -> Self {
+        Self {
+            members: values,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, value: &Node) {
         match value {
             Node::Scalar(_) => {}

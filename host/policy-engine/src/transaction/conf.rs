@@ -69,7 +69,7 @@ fn found<'a>(conf: &'a Document, path: &[String]) -> Option<&'a Node> {
     let mut way: Vec<String> = Vec::with_capacity(path.len());
     path.iter().try_fold(conf.root(), |node, token| match node {
         Node::Object(_) => {
-            let (key, value) = conf.spellings(&way, token).pop()?;
+            let ((key, value), _) = conf.last_spelling(&way, token)?;
             way.push(key.clone());
             Some(value)
         }

@@ -80,6 +80,25 @@ impl<'v, 'f, 'a> Walk<'v, 'f, 'a> {
         }
     }
 
+    /// Visits the change of a key of many spellings, of which one is set or removed: as a change of
+    /// the value that Go reads, unless the spelling keeps its value.
+    pub(super) fn changed(
+        &mut self,
+        (old, new): (Option<&Node>, Option<&Node>),
+        (before, after): (&'a Node, &'a Node),
+    ) -> ControlFlow<()> {
+        let is_same = match (old, new) {
+            (Some(old), Some(new)) => same(old, new, self.keys),
+            // Go reads the same scalar once more.
+            (None, Some(new @ Node::Scalar(text))) => &**text != "null" && before == new,
+            _ => false,
+        };
+        match is_same {
+            true => ControlFlow::Continue(()),
+            false => self.step(Kind::Changed, Some(before), Some(after)),
+        }
+    }
+
     fn pair(&mut self, old: &'a Node, new: &'a Node) -> ControlFlow<()> {
         match (old, new) {
             (Node::Object(old), Node::Object(new)) => self.objects(old, new),

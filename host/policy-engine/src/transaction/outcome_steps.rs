@@ -91,8 +91,19 @@ impl Draft for OutcomeDraft {
     type Change = OutcomeChange;
     type Area = Area;
 
-    fn extent(_: &OutcomeChange) -> Extent {
-        Extent::default()
+    fn extent(change: &OutcomeChange) -> Extent {
+        Extent::of_values(match change {
+            OutcomeChange::Dns(Dns {
+                nameservers,
+                domain: _,
+                search,
+                options,
+            }) => nameservers.len() + search.len() + options.len(),
+            OutcomeChange::Interfaces(interfaces) => interfaces.len(),
+            OutcomeChange::Ips(ips) => ips.len(),
+            OutcomeChange::Routes(routes) => routes.len(),
+            OutcomeChange::Tag(..) => 0,
+        })
     }
 
     fn areas(&self, change: &OutcomeChange) -> Vec<Area> {

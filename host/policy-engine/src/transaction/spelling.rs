@@ -7,10 +7,17 @@ use super::{EditError, validate};
 /// The last other spelling of a key behind it, which Go reads instead, of the object at a pointer's
 /// tokens.
 pub(super) fn later<'a>(conf: &'a Document, object: &[String], key: &str) -> Option<&'a str> {
-    let same = conf.spellings(object, key);
-    let at = same.iter().position(|(known, _)| known == key)?;
-    let behind = same.get(at + 1..).unwrap_or_default();
-    behind.last().map(|(known, _)| known.as_str())
+    let ((last, _), count) = conf.last_spelling(object, key)?;
+    if count == 1 || last == key {
+        return None;
+    }
+    let member: Vec<String> = object
+        .iter()
+        .map(String::as_str)
+        .chain([key])
+        .map(str::to_owned)
+        .collect();
+    conf.at(&member).map(|_| last.as_str())
 }
 
 /// The refusal of an edit that plugins would not see.

@@ -25,6 +25,10 @@ const STORE: u64 = 64 << 10;
 /// Bytes of a core instance beside what it counts.
 const INSTANCE: u64 = 1 << 10;
 
+/// Most bytes of an artefact that describe its component. Read, they take forty times the memory. A
+/// module that exports 60,000 functions has half of this.
+const MAX_INFO: u64 = 4 << 20;
+
 /// Something of which an instance has a number, all its core instances together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -91,6 +95,12 @@ pub(crate) enum Error {
         /// The number, all core instances together.
         count: u64,
     },
+    /// Reading what the artefact says would take much of the daemon's memory: a small module can
+    /// describe millions of instances.
+    #[error(
+        "the compiled module describes itself in {0} bytes, at most {MAX_INFO} are possible: it has too many types, exports or instances"
+    )]
+    Description(u64),
     /// The artefact cannot be read.
     #[error("cannot read the artefact")]
     Read(#[from] std::io::Error),
@@ -120,6 +130,23 @@ impl Default for Footprint {
 }
 
 impl Footprint {
+    /// Checks that describing the component takes a bounded part of the artefact, without reading it.
+    /// An artefact that is not an object file passes: wasmtime rejects it.
+    ///
+    /// # Errors
+    /// [`Error::Description`], or [`Error::Read`].
+    pub(crate) fn is_described_briefly(artefact: &Path) -> Result<(), Error> {
+        let file = ReadCache::new(File::open(artefact)?);
+        let Ok(object) = ElfFile64::<Endianness, _>::parse(&file) else {
+            return Ok(());
+        };
+        let info = object.section_by_name(ELF_WASMTIME_INFO);
+        match info.map_or(0, |section| section.size()) {
+            bytes if bytes > MAX_INFO => Err(Error::Description(bytes)),
+            _ => Ok(()),
+        }
+    }
+
     /// Counts what an instance of an artefact has.
     ///
     /// # Errors

@@ -120,7 +120,7 @@ impl Instance {
         let mut made = Self::of(&module, state(), allowance).await;
         if let Err(unmade) = &made
             && unmade.lacks_slot()
-            && let Some(plain) = module.without_slots()
+            && let Some(plain) = module.without_slots().await
         {
             made = match plain {
                 Ok(plain) => Self::of(&plain, state(), allowance).await,

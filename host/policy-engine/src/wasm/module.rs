@@ -1,8 +1,10 @@
 //! A module linked for one policy: its grants determine imports, its exports determine hooks.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 use wasmtime::Engine;
 use wasmtime::component::{Component, InstancePre, Linker};
 
@@ -36,7 +38,7 @@ pub(crate) struct Module {
 struct Slotless {
     plain: Engine,
     grants: BTreeSet<Grant>,
-    module: Mutex<Option<Arc<Module>>>,
+    module: OnceCell<Arc<Module>>,
 }
 
 /// Why a module cannot be linked.
@@ -92,7 +94,7 @@ impl Module {
             .map(|_| Slotless {
                 plain: engines.plain.clone(),
                 grants: grants.clone(),
-                module: Mutex::default(),
+                module: OnceCell::new(),
             });
         Ok(Self {
             slotless,
@@ -110,22 +112,24 @@ impl Module {
         memory::most(limits).saturating_add(self.footprint.bytes())
     }
 
-    /// The same module with instances that need no slot; `None` if this one needs none.
-    pub(crate) fn without_slots(&self) -> Option<wasmtime::Result<Arc<Self>>> {
-        let Slotless {
-            plain,
-            grants,
-            module,
-        } = self.slotless.as_ref()?;
-        let mut module = module.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(module) = &*module {
-            return Some(Ok(Arc::clone(module)));
-        }
-        let made = machine_code::copy(self.pre.component(), plain).and_then(|component| {
-            let parts = (&component, self.footprint);
-            Ok(Self::link_to(plain, parts, grants, &self.trials)?)
-        });
-        Some(made.map(|made| Arc::clone(module.insert(Arc::new(made)))))
+    /// The same module with instances that need no slot; `None` if this one needs none. Copied on a
+    /// blocking thread, once: machine code has megabytes.
+    pub(crate) async fn without_slots(self: &Arc<Self>) -> Option<wasmtime::Result<Arc<Self>>> {
+        let slotless = self.slotless.as_ref()?;
+        let make = async || {
+            let module = Arc::clone(self);
+            spawn_blocking(move || module.copied().map(Arc::new)).await?
+        };
+        Some(slotless.module.get_or_try_init(make).await.cloned())
+    }
+
+    fn copied(&self) -> wasmtime::Result<Self> {
+        let Some(Slotless { plain, grants, .. }) = &self.slotless else {
+            return Err(wasmtime::Error::msg("the module needs no slots"));
+        };
+        let component = machine_code::copy(self.pre.component(), plain)?;
+        let parts = (&component, self.footprint);
+        Ok(Self::link_to(plain, parts, grants, &self.trials)?)
     }
 
     fn link_to(

@@ -147,6 +147,7 @@ impl Cache {
                 source,
             };
             let copy = Copy::of(&artefact).map_err(io)?;
+            Footprint::is_described_briefly(&copy.path())?;
             match load(&copy.path()) {
                 Ok(component) => {
                     unused::touch(&artefact);

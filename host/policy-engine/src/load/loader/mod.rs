@@ -7,8 +7,8 @@ mod engines;
 mod error;
 mod sweep;
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{self, Config, FoundPolicy, Reading, Spec};
@@ -44,6 +44,8 @@ pub(crate) struct Loader {
     /// Engines for each [kind](crate::wasm::engine::kind) of policies. Created for the first policy
     /// that needs them, so that a node without policies has neither engine nor ticker.
     engines: BTreeMap<(u64, bool), Engines>,
+    /// Digests of the modules' files, for one load: many policies can name one module.
+    digests: BTreeMap<PathBuf, Arc<str>>,
     /// Every policy was loaded once, or is known not to load.
     started: bool,
 }
@@ -62,6 +64,7 @@ impl Loader {
             cache,
             last_good,
             engines: BTreeMap::new(),
+            digests: BTreeMap::new(),
             started: false,
         }
     }
@@ -106,13 +109,19 @@ impl Loader {
                 return policies;
             }
         };
-        self.last_good
-            .retain(|name| found.iter().any(|found| found.name == name));
+        let names: BTreeSet<&str> = found.iter().map(|found| &*found.name).collect();
+        self.last_good.retain(|name| names.contains(name));
+        let known: BTreeMap<&str, _> = before
+            .iter()
+            .map(|policy| (&*policy.name, policy))
+            .collect();
         let mut policies = Vec::with_capacity(found.len());
+        self.digests.clear();
         for found in found {
-            let former = before.iter().find(|policy| *policy.name == found.name);
+            let former = known.get(&*found.name).copied();
             policies.push(self.policy(found, former).await);
         }
+        self.digests.clear();
         self.add_missing(before, &mut policies);
         self.started |= !self.cache.is_compiling();
         self.sweep(&policies);
@@ -189,7 +198,7 @@ impl Loader {
             self.store(&spec, text, None);
             return Arc::new(Policy::off(spec));
         }
-        let digest = match digest_of(&spec) {
+        let digest = match self.digest_of(&spec) {
             Ok(digest) => digest,
             Err(error) => {
                 let policy = Policy::broken(&name, &file, chain(&error)).with_spec(spec);
@@ -225,6 +234,20 @@ impl Loader {
                 self.broken(former, policy).await
             }
         }
+    }
+
+    fn digest_of(&mut self, spec: &Spec) -> Result<Arc<str>, Error> {
+        if let Some(digest) = self.digests.get(&spec.module) {
+            return Ok(Arc::clone(digest));
+        }
+        let failed = |source| Error::Read {
+            path: spec.module.clone(),
+            source,
+        };
+        let digest: Arc<str> = digest::of_file(&spec.module).map_err(failed)?.into();
+        self.digests
+            .insert(spec.module.clone(), Arc::clone(&digest));
+        Ok(digest)
     }
 
     fn store(&self, spec: &Spec, config: Option<String>, digest: Option<&str>) {
@@ -428,14 +451,6 @@ fn broken(former: Option<&Arc<Policy>>, policy: Policy) -> Arc<Policy> {
         Some(good) => good.stale(reason.to_owned(), None),
         None => policy,
     })
-}
-
-fn digest_of(spec: &Spec) -> Result<Arc<str>, Error> {
-    let failed = |source| Error::Read {
-        path: spec.module.clone(),
-        source,
-    };
-    Ok(digest::of_file(&spec.module).map_err(failed)?.into())
 }
 
 /// The faults of a configuration, on one line.

@@ -9,6 +9,8 @@ const BUDGET: Budget = Budget::of(10, 1 << 16);
 const CHAIN: &str = r#"{"plugins":[{"type":"macvlan","ipam":{"type":"static"},"args":{"cni":{}}},
     {"type":"bandwidth","sysctl":{}}]}"#;
 
+mod cost;
+
 type Edit<'a> = &'a dyn Fn(&AttachmentDraft) -> Result<AttachmentChange, EditError>;
 
 /// Whether the second policy's edit conflicts with the first one's.
@@ -424,35 +426,4 @@ fn a_port_is_mapped_by_one_policy() {
     let guard = map(vec![(80, Some("10.0.0.1"))]);
     let mapped = map(vec![(80, Some("10.0.0.1")), (82, Some("::ffff:10.0.0.1"))]);
     assert!(conflict(&guard, &mapped));
-}
-
-#[test]
-fn an_edit_of_a_chain_costs_as_much_as_the_first() {
-    const PLUGINS: usize = 64;
-    let plugin = r#"{"type":"macvlan","mtu":1,"args":{"cni":{"mac":"0a:00:00:00:00:01"}}}"#;
-    let conf = format!(r#"{{"plugins":[{}]}}"#, vec![plugin; PLUGINS].join(","));
-    let working = Working::new(AttachmentDraft::new(attachment(&conf), Arc::default()));
-    let mut transaction = working.begin("a".into(), Budget::of(1_000, 1 << 16));
-    let mut visits = Vec::new();
-    for mtu in 1400..1464 {
-        let edits: [Edit<'_>; 2] = [&|draft| draft.set_mtu(mtu), &|draft| {
-            draft.set_mac(Some("0a:00:00:00:00:02"))
-        }];
-        for edit in edits {
-            let draft = transaction.draft();
-            let mut count = 0;
-            let _ = draft.foresee(&edit(draft).unwrap(), &mut |_| {
-                count += 1;
-                ControlFlow::Continue(())
-            });
-            visits.push(count);
-            transaction.edit(4, edit).unwrap();
-        }
-    }
-    assert!(
-        visits.iter().all(|count| *count <= PLUGINS + 1),
-        "{visits:?}"
-    );
-    // The MTU of each plugin, the argument of each, and the MAC.
-    assert_eq!(transaction.areas.len(), 2 * PLUGINS + 1);
 }
