@@ -100,6 +100,33 @@ pub(crate) enum Format {
     Json,
 }
 
+impl Command {
+    /// Whether `--output json` has an effect.
+    pub(crate) fn has_json(&self) -> bool {
+        match self {
+            Self::Attachments { command, .. } => command.is_none(),
+            Self::Explain(_) | Self::Trace { .. } | Self::Log { .. } | Self::Doctor(_) => true,
+            Self::Policy(command) => matches!(
+                command,
+                PolicyCommand::List
+                    | PolicyCommand::Release { .. }
+                    | PolicyCommand::Record(
+                        RecordCommand::Start | RecordCommand::Stop | RecordCommand::Status
+                    )
+                    | PolicyCommand::Bench(_)
+                    | PolicyCommand::Inspect(_)
+                    | PolicyCommand::Replay(_)
+            ),
+            Self::Install(_)
+            | Self::Uninstall(_)
+            | Self::Bundle(_)
+            | Self::Ready(_)
+            | Self::Completion { .. }
+            | Self::Man { .. } => false,
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Inspects and compiles policies and policy modules
