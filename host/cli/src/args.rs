@@ -62,10 +62,10 @@ impl Args {
 const EXAMPLES: &str = "\
 Exit status:
   0  success
-  1  the daemon cannot be asked, or a file is not usable; standard error says why
+  1  the daemon cannot be asked, a file is not usable, or another failure; standard error says why
   2  wrong usage
-  3  a policy denied what `policy run` asked for, cases of `policy test` failed, or recorded
-     requests of `policy replay` would change
+  3  a policy denied what `policy run` or `policy bench` asked for, cases of `policy test` failed,
+     recorded requests of `policy replay` would change, or the ADD of `explain` would fail
   4  `uninstall` left the shim in place, since the ledger still has attachments
   5  `doctor` found errors
 

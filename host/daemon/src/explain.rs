@@ -43,6 +43,7 @@ fn on_the_wire(explanation: Explanation) -> wire::Explanation {
     let Explanation {
         pod,
         networks,
+        ignored,
         actions,
         refusal,
         recorded,
@@ -64,6 +65,7 @@ fn on_the_wire(explanation: Explanation) -> wire::Explanation {
             }
         }),
         networks: networks.into_iter().map(network).collect(),
+        ignored,
         actions: actions.into_iter().map(action).collect(),
         recorded: recorded.into_iter().map(of_ledger).collect(),
     }

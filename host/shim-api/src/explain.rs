@@ -45,6 +45,9 @@ pub struct Explanation {
     /// The networks in ADD order.
     #[serde(default)]
     pub networks: Vec<Network>,
+    /// Misspelt members of the pod's annotations, which the ADD ignores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
     /// What the policies would do, in order.
     #[serde(default)]
     pub actions: Vec<PolicyAction>,

@@ -17,6 +17,9 @@ pub(super) fn text(explanation: &Explanation, confs: bool) -> String {
     for action in explanation.actions.iter().filter(about_pod) {
         line(&mut text, 2, &described(action));
     }
+    for ignored in &explanation.ignored {
+        line(&mut text, 2, &format!("warning: {ignored}"));
+    }
     for network in &explanation.networks {
         self::network(&mut text, network, &explanation.actions, confs);
     }
@@ -192,6 +195,14 @@ mod tests {
             whole[key] = value.clone();
         }
         serde_json::from_value(whole).unwrap()
+    }
+
+    #[test]
+    fn what_the_add_ignores_is_a_warning() {
+        let ignored = json!({ "ignored": ["annotation a: unknown member \"ipps\""] });
+        let text = text(&explanation(&ignored), false);
+        let expected = "\n  warning: annotation a: unknown member \"ipps\"\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::execution::Execution;
-use super::{Error, Pipeline, add};
+use super::{Error, Pipeline, add, warnings};
 use crate::conf::net_conf::{DefaultNetwork, NetConf};
 use crate::domain::attachment::Attachment;
 use crate::domain::entry::Entry;
@@ -26,6 +26,8 @@ pub struct Explanation {
     pub pod: PodRef,
     /// The networks in ADD order; empty if the ADD would fail before there is a plan.
     pub networks: Vec<ExplainedNetwork>,
+    /// Misspelt members of the pod's annotations, which the ADD ignores.
+    pub ignored: Vec<String>,
     /// What the policies would do, in order.
     pub actions: Vec<PolicyAction>,
     /// Why the ADD would fail before its first delegate; `None` if it would start.
@@ -66,6 +68,7 @@ pub(super) async fn explain(
     let mut explanation = Explanation {
         pod: request.pod_ref(),
         networks: Vec::new(),
+        ignored: Vec::new(),
         actions: Vec::new(),
         refusal: None,
         recorded: Vec::new(),
@@ -92,6 +95,7 @@ async fn rehearse(
         }
     };
     explanation.pod = sandbox.pod.clone();
+    explanation.ignored = warnings::ignored_members(&pod, &pipeline.limits);
     let patience = pipeline.timeouts.readiness.min(PATIENCE);
     readiness::await_indicator(conf, &*pipeline.ports.node_files, patience).await?;
     let Rehearsal {

@@ -3,6 +3,8 @@
 
 use super::Pipeline;
 use crate::domain::attachment::Attachment;
+use crate::domain::limits::Limits;
+use crate::domain::members::UnknownMembers;
 use crate::domain::pod::{DEFAULT_NETWORK_ANNOTATION, NETWORKS_ANNOTATION, Pod, PodRef};
 use crate::domain::selection;
 use crate::ports::{Event, EventKind};
@@ -10,17 +12,36 @@ use crate::ports::{Event, EventKind};
 /// Maximum number of Events per ADD for requests without effect.
 const MAX_EVENTS: usize = 5;
 
-/// Warns about misspelt keys in the annotations, with one Event per annotation.
-pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
-    for (annotation, text) in [
+/// The unknown members in each annotation that has some.
+fn unknown<'a>(
+    pod: &'a Pod,
+    limits: &'a Limits,
+) -> impl Iterator<Item = (&'static str, UnknownMembers)> + 'a {
+    let annotations = [
         (NETWORKS_ANNOTATION, pod.networks_annotation()),
         (DEFAULT_NETWORK_ANNOTATION, pod.default_network_annotation()),
-    ] {
-        let unknown = text.map(|text| selection::unknown_members(text, &pipeline.limits));
-        let unknown = unknown.unwrap_or_default();
-        if unknown.is_empty() {
-            continue;
-        }
+    ];
+    let unknown = annotations.into_iter().filter_map(|(annotation, text)| {
+        let unknown = selection::unknown_members(text?, limits);
+        Some((annotation, unknown))
+    });
+    unknown.filter(|(_, unknown)| !unknown.is_empty())
+}
+
+/// Misspelt keys in a pod's annotations, which an ADD ignores: a message for each annotation.
+pub fn ignored_members(pod: &Pod, limits: &Limits) -> Vec<String> {
+    unknown(pod, limits)
+        .map(|(annotation, unknown)| ignored(annotation, &unknown))
+        .collect()
+}
+
+fn ignored(annotation: &str, unknown: &UnknownMembers) -> String {
+    format!("annotation {annotation}: {unknown}")
+}
+
+/// Warns about misspelt keys in the annotations, with one Event per annotation.
+pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
+    for (annotation, unknown) in unknown(pod, &pipeline.limits) {
         let pod = pod.reference();
         for one in &unknown.first {
             tracing::warn!(
@@ -32,7 +53,7 @@ pub(super) fn unknown_members(pipeline: &Pipeline, pod: &Pod) {
                 "an unknown member of an annotation is ignored"
             );
         }
-        let message = format!("annotation {annotation}: {unknown}");
+        let message = ignored(annotation, &unknown);
         warn(pipeline, &pod, "UnknownMember", message);
     }
 }
