@@ -49,7 +49,7 @@ fn modules_are_measured_and_compared() {
 #[test]
 fn bench_tells_a_failure_from_a_denial() {
     let dir = tempfile::tempdir().unwrap();
-    let guest = test_artifacts::guest("dns-inject");
+    let guest = test_artifacts::guest("annotation-mtu");
     let pod = "kind: Pod\nmetadata: {name: a, annotations: {k8s.v1.cni.cncf.io/networks: none}}\n";
     std::fs::write(dir.path().join("pod.yaml"), pod).unwrap();
     let guest = guest.to_string_lossy();
@@ -61,7 +61,7 @@ fn bench_tells_a_failure_from_a_denial() {
 #[test]
 fn run_names_members_that_have_no_effect() {
     let dir = tempfile::tempdir().unwrap();
-    let guest = test_artifacts::guest("dns-inject");
+    let guest = test_artifacts::guest("annotation-mtu");
     let pod = "kind: Pod\nmetadata: {name: a, annotations: {k8s.v1.cni.cncf.io/networks: \
         '[{\"name\": \"blue\", \"ipps\": []}]'}}\n";
     let nad = "kind: NetworkAttachmentDefinition\nmetadata: {name: blue}\n\
