@@ -62,10 +62,10 @@ impl Args {
 const EXAMPLES: &str = "\
 Exit status:
   0  success
-  1  the daemon cannot be asked, or a file is not usable; standard error says why
+  1  the daemon cannot be asked, a file is not usable, or another failure; standard error says why
   2  wrong usage
-  3  a policy denied what `policy run` asked for, cases of `policy test` failed, or recorded
-     requests of `policy replay` would change
+  3  a policy denied what `policy run` or `policy bench` asked for, cases of `policy test` failed,
+     recorded requests of `policy replay` would change, or the ADD of `explain` would fail
   4  `uninstall` left the shim in place, since the ledger still has attachments
   5  `doctor` found errors
 
@@ -98,6 +98,33 @@ pub(crate) enum Format {
     Table,
     /// All fields, for programs
     Json,
+}
+
+impl Command {
+    /// Whether `--output json` has an effect.
+    pub(crate) fn has_json(&self) -> bool {
+        match self {
+            Self::Attachments { command, .. } => command.is_none(),
+            Self::Explain(_) | Self::Trace { .. } | Self::Log { .. } | Self::Doctor(_) => true,
+            Self::Policy(command) => matches!(
+                command,
+                PolicyCommand::List
+                    | PolicyCommand::Release { .. }
+                    | PolicyCommand::Record(
+                        RecordCommand::Start | RecordCommand::Stop | RecordCommand::Status
+                    )
+                    | PolicyCommand::Bench(_)
+                    | PolicyCommand::Inspect(_)
+                    | PolicyCommand::Replay(_)
+            ),
+            Self::Install(_)
+            | Self::Uninstall(_)
+            | Self::Bundle(_)
+            | Self::Ready(_)
+            | Self::Completion { .. }
+            | Self::Man { .. } => false,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -23,7 +23,10 @@ pub(crate) fn list(args: &Args, cni_dir: Option<&Path>) -> Result<String, Box<dy
     let asked = daemon::get(&args.socket_dir(), endpoint::ATTACHMENTS);
     let list = match (asked, cni_dir) {
         (Err(error @ daemon::Error::Away { .. }), Some(cni_dir)) => {
-            eprintln!("cnidaria: {error}; reading {}", cni_dir.display());
+            output::note(&format!(
+                "cnidaria: {error}; reading {}\n",
+                cni_dir.display()
+            ));
             from_disk(cni_dir)?
         }
         (asked, _) => asked?,
@@ -42,7 +45,7 @@ fn from_disk(cni_dir: &Path) -> Result<AttachmentList, Box<dyn Error>> {
     std::fs::metadata(cni_dir).map_err(|error| format!("{}: {error}", cni_dir.display()))?;
     let (entries, errors) = Cache::new(cni_dir).list()?;
     for error in errors {
-        eprint!("{}", output::error(&error));
+        output::note(&output::error(&error));
     }
     let cache = Cache::new(cni_dir);
     let mut attachments: Vec<_> = entries

@@ -41,7 +41,7 @@ pub(crate) fn forget(
         )
         .into());
     }
-    eprint!("{}", description(&meant, damaged));
+    output::note(&description(&meant, damaged));
     if !yes && !is_agreed()? {
         return Err("nothing is forgotten".into());
     }
@@ -153,7 +153,7 @@ fn is_agreed() -> Result<bool, Box<dyn Error>> {
     if !input.is_terminal() || !io::stderr().is_terminal() {
         return Err("without a terminal to ask on, this needs --yes".into());
     }
-    eprint!("Forget it? [y/N] ");
+    output::note("Forget it? [y/N] ");
     io::stderr().flush()?;
     let mut answer = String::new();
     input.lock().read_line(&mut answer)?;

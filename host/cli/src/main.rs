@@ -25,12 +25,16 @@ use crate::args::{Args, AttachmentsCommand, Command, Format, PolicyCommand};
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.output == Format::Json && !args.command.has_json() {
+        output::note("cnidaria: this command has no JSON output: leave out `--output json`\n");
+        return ExitCode::from(USAGE);
+    }
     match run(&args) {
         Ok(code) => code,
         Err(error) => {
-            eprint!("{}", output::error(&*error));
+            output::note(&output::error(&*error));
             for advice in advice(&*error, &args) {
-                eprintln!("{advice}");
+                output::note(&format!("{advice}\n"));
             }
             exit_code(&*error, &args)
         }

@@ -117,6 +117,11 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
     }
 }
 
+/// Writes to standard error, which may be a closed pipe.
+pub(crate) fn note(text: &str) {
+    let _lost = io::stderr().write_all(text.as_bytes());
+}
+
 /// Formats an error: what failed, then each cause on its own line.
 pub(crate) fn error(error: &dyn Error) -> String {
     let mut text = format!("cnidaria: {}\n", indented(&error.to_string()));

@@ -12,6 +12,9 @@ use crate::daemon::{DaemonConfig, Error, OWN_KEY};
 use crate::key_path::{place, segments, without};
 use crate::{reference, shape};
 
+/// What some editors put before a text in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// How many mistakes are reported.
 const MAX_MISTAKES: usize = 50;
 
@@ -261,6 +264,10 @@ fn warning(text: &str, warning: &str) -> Mistake {
 
 fn syntax(text: &[u8], error: &cni_types::json::Error) -> Mistake {
     let (line, column, problem) = match serde_json::from_slice::<&RawValue>(text) {
+        Err(_) if text.starts_with(BYTE_ORDER_MARK) => {
+            let problem = "JSON does not begin with a byte order mark; save the file without it";
+            (1, 1, problem.to_owned())
+        }
         Err(syntax) => {
             let problem = Cause::of(&syntax).to_string();
             let problem = problem
@@ -299,6 +306,14 @@ mod tests {
     fn a_sound_file_has_no_mistakes() {
         assert!(shown(r#"{"cniVersion":"1.0.0","multusConfigFile":"auto"}"#).is_empty());
         assert!(shown("{}").is_empty());
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_named() {
+        assert_eq!(
+            shown("\u{feff}{}"),
+            ["1:1: error: JSON does not begin with a byte order mark; save the file without it"]
+        );
     }
 
     #[test]

@@ -43,9 +43,9 @@ fn on_the_wire(explanation: Explanation) -> wire::Explanation {
     let Explanation {
         pod,
         networks,
+        ignored,
         actions,
         refusal,
-        warnings,
         recorded,
     } = explanation;
     wire::Explanation {
@@ -65,8 +65,8 @@ fn on_the_wire(explanation: Explanation) -> wire::Explanation {
             }
         }),
         networks: networks.into_iter().map(network).collect(),
+        ignored,
         actions: actions.into_iter().map(action).collect(),
-        warnings,
         recorded: recorded.into_iter().map(of_ledger).collect(),
     }
 }

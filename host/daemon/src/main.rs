@@ -2,8 +2,10 @@
 
 mod allocator;
 
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -61,19 +63,18 @@ struct Failure {
 }
 
 fn main() -> ExitCode {
-    let config = match parse(std::env::args().skip(1)) {
+    let config = match parse(std::env::args_os().skip(1)) {
         Ok(Arguments::Serve(path, role)) => (path, role),
         Ok(Arguments::Check(path)) => return check(&path),
         Ok(Arguments::Version) => {
-            println!("cnidaria-daemon {}", env!("CARGO_PKG_VERSION"));
-            return ExitCode::from(VERSION_PRINTED);
+            let version = format!("cnidaria-daemon {}\n", env!("CARGO_PKG_VERSION"));
+            return printed(&version, VERSION_PRINTED);
         }
         Ok(Arguments::Help) => {
-            print!("{USAGE}");
-            return ExitCode::SUCCESS;
+            return printed(USAGE, 0);
         }
         Err(problem) => {
-            eprintln!("cnidaria-daemon: {problem}\n\n{USAGE}");
+            complain(&format!("{problem}\n\n{USAGE}"));
             return ExitCode::from(BAD_ARGUMENTS);
         }
     };
@@ -81,22 +82,19 @@ fn main() -> ExitCode {
     match serve(config, role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { code, problem }) => {
-            eprintln!("cnidaria-daemon: {problem}");
+            complain(&format!("{problem}\n"));
             ExitCode::from(code)
         }
     }
 }
 
-fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
+fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String> {
     let mut path = PathBuf::from(DEFAULT_PATH);
     let mut role = Role::Serve;
     let mut only_checks = false;
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
-        let (name, value) = match argument.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (argument.as_str(), None),
-        };
+        let (name, value) = split(&argument);
         // Go's flag package, which Multus uses, accepts one dash or two.
         match name.trim_start_matches('-') {
             "config" if name.starts_with('-') => {
@@ -114,6 +112,18 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
         true => Arguments::Check(path),
         false => Arguments::Serve(path, role),
     })
+}
+
+/// The name of an argument, and what follows `=`. A name that is not UTF-8 is empty.
+fn split(argument: &OsStr) -> (&str, Option<OsString>) {
+    let bytes = argument.as_bytes();
+    let at = bytes.iter().position(|byte| *byte == b'=');
+    let (name, value) = match at.and_then(|at| bytes.split_at_checked(at)) {
+        Some((name, value)) => (name, value.get(1..)),
+        None => (bytes, None),
+    };
+    let value = value.map(|value| OsStr::from_bytes(value).to_owned());
+    (str::from_utf8(name).unwrap_or_default(), value)
 }
 
 fn serve(path: PathBuf, role: Role) -> Result<(), Failure> {
@@ -161,7 +171,7 @@ fn check(path: &Path) -> ExitCode {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(error) => {
-            eprintln!("cnidaria-daemon: cannot read {}: {error}", path.display());
+            complain(&format!("cannot read {}: {error}\n", path.display()));
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
@@ -169,13 +179,32 @@ fn check(path: &Path) -> ExitCode {
     if let Ok(config) = DaemonConfig::parse(&text) {
         found.extend(places::find(&text, &config));
     }
-    for mistake in &found {
-        println!("{}:{mistake}", path.display());
+    let lines = found
+        .iter()
+        .map(|mistake| format!("{}:{mistake}\n", path.display()));
+    let code = match found.iter().any(|mistake| mistake.is_error) {
+        true => BAD_CONFIGURATION,
+        false => 0,
+    };
+    printed(&lines.collect::<String>(), code)
+}
+
+/// Writes to standard output; returns `code`, or 1 if that failed. A closed pipe is not a failure.
+fn printed(text: &str, code: u8) -> ExitCode {
+    let mut stdout = io::stdout();
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format!("cannot write to standard output: {error}\n"));
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::from(code),
     }
-    match found.iter().any(|mistake| mistake.is_error) {
-        true => ExitCode::from(BAD_CONFIGURATION),
-        false => ExitCode::SUCCESS,
-    }
+}
+
+/// Writes to standard error, which may be closed.
+fn complain(problem: &str) {
+    let _lost = write!(io::stderr(), "cnidaria-daemon: {problem}");
 }
 
 /// The mistake of a file that cannot be used, with its line.

@@ -1,6 +1,11 @@
 //! Explanations, on fakes of every port: they are what the ADD does, and change nothing.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod support;
 
@@ -53,6 +58,18 @@ async fn an_explanation_is_what_the_add_does() {
             .collect();
         assert_eq!(networks, recorded.iter().map(given).collect::<Vec<_>>());
     }
+}
+
+#[tokio::test]
+async fn members_that_the_add_ignores_are_named() {
+    let world = World::new();
+    world.pod("a", r#"[{"name":"one","ipps":[]}]"#);
+    let pipeline = world.pipeline();
+    let explained = pipeline.explain(&body("ADD", "a"), None).await.unwrap();
+    let [ignored] = &explained.ignored[..] else {
+        panic!("{:?}", explained.ignored);
+    };
+    assert!(ignored.contains("\"ipps\""), "{ignored}");
 }
 
 #[tokio::test]

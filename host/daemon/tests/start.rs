@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -125,6 +127,25 @@ fn startup_failures_have_exit_codes() {
         let (found, stderr) = output(rig.command(&keys));
         assert_eq!(found, code, "{keys}: {stderr}");
         assert!(stderr.contains(named), "{keys}: {stderr}");
+    }
+}
+
+#[test]
+fn odd_arguments_and_closed_pipes_do_not_panic() {
+    let name = OsStr::from_bytes(b"none-\xff.json");
+    let mut unreadable = daemon(&["--check-config", "--config"]);
+    unreadable.arg(name);
+    let (code, stderr) = output(unreadable);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains("cannot read none-"), "{stderr}");
+    let mut unknown = daemon(&[]);
+    unknown.arg(name);
+    assert_eq!(output(unknown).0, 2);
+    for (arguments, code) in [("--help", 1), ("--version", 1), ("--bogus", 2)] {
+        let mut command = daemon(&[arguments]);
+        let full = || std::fs::File::create("/dev/full").unwrap();
+        let status = command.stdout(full()).stderr(full()).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{arguments}");
     }
 }
 

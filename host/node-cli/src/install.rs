@@ -40,7 +40,11 @@ pub fn install(args: &InstallArgs) -> Result<Output, Box<dyn Error>> {
         Some(shim) => shim.clone(),
         None => std::env::current_exe()?.with_file_name("cnidaria-shim"),
     };
-    let shim = read(&shim)?;
+    let path = shim;
+    let shim = read(&path)?;
+    if !is_our_shim(&shim) {
+        return Err(format!("{} is not cnidaria-shim", path.display()).into());
+    }
     let modules = match &args.policies_dir {
         Some(_) => modules(&args.modules)?,
         None => Vec::new(),
@@ -199,6 +203,15 @@ mod tests {
         let policies = args.policies_dir.unwrap();
         assert!(policies.join("a.wasm").exists());
         assert!(!policies.join("readme").exists());
+    }
+
+    #[test]
+    fn another_program_is_not_installed_as_the_shim() {
+        let (dir, args) = rig();
+        std::fs::write(dir.path().join("shim"), "root:x:0:0").unwrap();
+        let error = install(&args).unwrap_err().to_string();
+        assert!(error.ends_with("shim is not cnidaria-shim"), "{error}");
+        assert!(!args.bin_dir.exists());
     }
 
     #[test]

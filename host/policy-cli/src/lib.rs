@@ -21,6 +21,7 @@ mod suggest;
 mod template;
 mod test;
 mod text;
+mod tree;
 
 pub use bench::{BenchArgs, Error as BenchError, bench};
 pub use build::{BuildArgs, Error as BuildError, build};

@@ -45,12 +45,12 @@ pub struct Explanation {
     /// The networks in ADD order.
     #[serde(default)]
     pub networks: Vec<Network>,
+    /// Misspelt annotations of the pod, and misspelt members in them, which the ADD ignores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored: Vec<String>,
     /// What the policies would do, in order.
     #[serde(default)]
     pub actions: Vec<PolicyAction>,
-    /// What the pod's annotations probably misspell, for people.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<String>,
     /// The pod's attachments in the ledger now.
     #[serde(default)]
     pub recorded: Vec<Recorded>,

@@ -34,7 +34,14 @@ pub fn documents(text: &str) -> Result<Vec<Value>, String> {
 /// What is wrong and where, without the surrounding lines and values that the parser quotes: they
 /// may be credentials.
 pub fn reason(error: &serde_saphyr::Error) -> String {
-    let message = error.without_snippet().to_string();
+    let error = error.without_snippet();
+    let mut message = error.to_string();
+    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error {
+        // The parser's own words suggest an option of its library.
+        let at = message.rfind(" at line ").unwrap_or(message.len());
+        let place = message.get(at..).unwrap_or_default();
+        message = format!("the key {key:?} is given more than once{place}");
+    }
     let line = message.lines().next().unwrap_or_default();
     let at = line.rfind(" at line ").unwrap_or(line.len());
     let (what, place) = line.split_at(at);
@@ -82,6 +89,11 @@ mod tests {
         }
         let error = serde_saphyr::from_multiple::<Vec<bool>>("a: s3cret").unwrap_err();
         assert!(!reason(&error).contains("s3cret"), "{error}");
+        let error = documents("a: 1\na: 2").unwrap_err();
+        assert_eq!(
+            error,
+            "the key \"a\" is given more than once at line 2, column 1"
+        );
         let error = documents("a: [b").unwrap_err();
         assert_eq!(error, "unclosed bracket '[' at line 1, column 4");
     }

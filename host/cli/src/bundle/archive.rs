@@ -1,6 +1,6 @@
 //! The file of a bundle: a compressed archive that only its owner can read.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) struct Error {
     source: io::Error,
 }
 
-/// Writes a new file.
+/// Writes a new file, or leaves none.
 ///
 /// # Errors
 /// The file exists already, or its directory or the disk does not allow it.
@@ -39,7 +39,12 @@ fn try_write(path: &Path, parts: &[Part]) -> io::Result<()> {
         .create_new(true)
         .mode(0o600)
         .open(path)?;
-    write_to(file, parts)?.sync_all()
+    let written = write_to(file, parts).and_then(|file| file.sync_all());
+    if written.is_err() {
+        // The next attempt needs the name.
+        let _stays = fs::remove_file(path);
+    }
+    written
 }
 
 /// Writes an archive; returns what it was written to.
@@ -59,4 +64,26 @@ pub(super) fn write_to<W: Write>(target: W, parts: &[Part]) -> io::Result<W> {
     let mut target = archive.into_inner()?.finish()?;
     target.flush()?;
     Ok(target)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_that_fails_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bundle.tar.gz");
+        let part = |name| Part {
+            name,
+            what: "",
+            content: Vec::new(),
+        };
+        // A name that an archive cannot hold.
+        try_write(&path, &[part("a"), part("\0")]).unwrap_err();
+        assert!(!path.exists());
+        try_write(&path, &[part("a")]).unwrap();
+        try_write(&path, &[part("a")]).unwrap_err();
+        assert!(path.exists());
+    }
 }

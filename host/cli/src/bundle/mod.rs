@@ -6,6 +6,7 @@ mod gather;
 mod scrub;
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use shim_api::admin::rfc3339;
@@ -30,14 +31,20 @@ struct Part {
 
 /// Lists what is in the bundle, and writes it unless only the list is wanted.
 pub(crate) fn bundle(args: &Args, wanted: &BundleArgs) -> Result<String, Box<dyn Error>> {
+    let is_stream = wanted.file.as_deref() == Some(Path::new(STANDARD_OUTPUT));
+    if is_stream && std::io::stdout().is_terminal() {
+        return Err(
+            "a bundle is not text: name a file, or redirect standard output: `- >FILE`".into(),
+        );
+    }
     let mut parts = gather::parts(args, wanted)?;
     bound(&mut parts, MAX_FILE, MAX_BUNDLE);
     let list = list(&parts);
     if wanted.list {
         return Ok(list);
     }
-    if wanted.file.as_deref() == Some(Path::new(STANDARD_OUTPUT)) {
-        eprint!("{list}");
+    if is_stream {
+        output::note(&list);
         let _written = archive::write_to(std::io::stdout().lock(), &parts)?;
         return Ok(String::new());
     }

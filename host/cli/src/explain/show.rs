@@ -13,12 +13,12 @@ pub(super) fn text(explanation: &Explanation, confs: bool) -> String {
     let mut text = String::new();
     let pod = &explanation.pod;
     line(&mut text, 0, &format!("pod {}/{}", pod.namespace, pod.name));
-    for warning in &explanation.warnings {
-        line(&mut text, 2, &format!("warning: {warning}"));
-    }
     let about_pod = |action: &&PolicyAction| action.if_name.is_none();
     for action in explanation.actions.iter().filter(about_pod) {
         line(&mut text, 2, &described(action));
+    }
+    for ignored in &explanation.ignored {
+        line(&mut text, 2, &format!("warning: {ignored}"));
     }
     for network in &explanation.networks {
         self::network(&mut text, network, &explanation.actions, confs);
@@ -198,6 +198,14 @@ mod tests {
     }
 
     #[test]
+    fn what_the_add_ignores_is_a_warning() {
+        let ignored = json!({ "ignored": ["annotation a: unknown member \"ipps\""] });
+        let text = text(&explanation(&ignored), false);
+        let expected = "\n  warning: annotation a: unknown member \"ipps\"\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn networks_show_origin_and_edits() {
         let shown = text(
             &explanation(&json!({ "actions": [{
@@ -210,15 +218,6 @@ mod tests {
             shown,
             "pod shop/web\n  eth0     pods: clusterNetwork of the CNI conf\n           bridge with host-local\n           \
              policy mtu (before-add): /conf/mtu = 1400\nwould be attached\n"
-        );
-    }
-
-    #[test]
-    fn warnings_come_first() {
-        let warnings = json!({ "warnings": ["annotation a/b is unknown"], "networks": [] });
-        assert_eq!(
-            text(&explanation(&warnings), false),
-            "pod shop/web\n  warning: annotation a/b is unknown\nwould be attached\n"
         );
     }
 

@@ -156,6 +156,20 @@ fn mistakes_in_manifests_have_their_place() {
         ];
         fails(dir.path(), &[&run[..], more].concat())
     };
+    for (text, expected) in [
+        (
+            "kind: Pod\nkind: Pod\n",
+            "pod.yaml:2:1  \"kind\" is given more than once",
+        ),
+        (
+            "kind: Pod\nmetadata:\n  name: a\n  annotations: { a: [b] }\n",
+            "pod.yaml:4:21  metadata.annotations.a: expected a text",
+        ),
+    ] {
+        write("pod.yaml", text);
+        let message = run(&[]);
+        assert!(message.contains(expected), "{message}");
+    }
     write(
         "pod.yaml",
         "apiVersion: v1\nkind: Pood\nmetadata: {name: a}\n",
@@ -284,6 +298,11 @@ fn wrong_usage_exits_with_2() {
     exits(2, dir.path(), &["new", "Upper"]);
     exits(2, dir.path(), &["new", "x", "--hooks", "befor-add"]);
     exits(2, dir.path(), &["run"]);
+    let run = ["run", "a.wasm", "--pod", "a.yaml", "--output", "json"];
+    let refused = cnidaria(dir.path(), &run);
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{message}");
+    assert!(message.contains("no JSON output"), "{message}");
     exits(1, dir.path(), &["build"]);
     exits(
         1,

@@ -47,6 +47,36 @@ fn modules_are_measured_and_compared() {
 }
 
 #[test]
+fn bench_tells_a_failure_from_a_denial() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("annotation-mtu");
+    let pod = "kind: Pod\nmetadata: {name: a, annotations: {k8s.v1.cni.cncf.io/networks: none}}\n";
+    std::fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    let guest = guest.to_string_lossy();
+    let bench = ["bench", &guest, "--rounds", "1", "--pod", "pod.yaml"];
+    let text = exits(1, dir.path(), &bench);
+    assert!(text.contains("default/none not found"), "{text}");
+}
+
+#[test]
+fn run_names_members_that_have_no_effect() {
+    let dir = tempfile::tempdir().unwrap();
+    let guest = test_artifacts::guest("annotation-mtu");
+    let pod = "kind: Pod\nmetadata: {name: a, annotations: {k8s.v1.cni.cncf.io/networks: \
+        '[{\"name\": \"blue\", \"ipps\": []}]'}}\n";
+    let nad = "kind: NetworkAttachmentDefinition\nmetadata: {name: blue}\n\
+        spec: {config: '{\"cniVersion\":\"1.0.0\",\"type\":\"macvlan\"}'}\n";
+    std::fs::write(dir.path().join("pod.yaml"), pod).unwrap();
+    std::fs::write(dir.path().join("nads.yaml"), nad).unwrap();
+    let guest = guest.to_string_lossy();
+    let run = ["run", &guest, "--pod", "pod.yaml", "--nads", "nads.yaml"];
+    let text = exits(0, dir.path(), &run);
+    let expected = "warning: annotation k8s.v1.cni.cncf.io/networks: ";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("ipps"), "{text}");
+}
+
+#[test]
 fn only_the_call_that_denies_shows_the_denial() {
     let dir = tempfile::tempdir().unwrap();
     let guest = test_artifacts::guest("annotation-mtu");

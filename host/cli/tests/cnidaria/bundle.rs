@@ -198,3 +198,17 @@ fn a_bundle_needs_no_daemon_and_no_config() {
     assert_eq!(message.exit, Some(1));
     assert!(message.stderr.contains("cannot write"), "{message:?}");
 }
+
+#[test]
+fn a_closed_pipe_does_not_panic() {
+    let node = node();
+    let full = || fs::File::create("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_cnidaria"))
+        .args(["--socket-dir", &node.dir().to_string_lossy(), "attachments"])
+        .args(["forget", "none"])
+        .stdout(full())
+        .stderr(full())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}

@@ -34,9 +34,10 @@ pub fn without_values(message: &str) -> String {
         ("The string value [", "a string that must be quoted"),
     ] {
         if let Some(rest) = message.strip_prefix(quoting) {
-            // The last match: the quoted value may contain the same words.
+            // The last match: the quoted value may contain the same words. What follows is the
+            // type's own list, which is complete only if it is not clipped.
             let expected = rest.rfind(", expected ").and_then(|at| rest.get(at..));
-            return clip(&format!("{naming}{}", expected.unwrap_or_default()));
+            return format!("{naming}{}", expected.unwrap_or_default());
         }
     }
     clip(message)
@@ -92,6 +93,22 @@ mod tests {
             "{told}"
         );
         assert!(cause::<u8>("700").starts_with("invalid value: integer `700`, expected u8"));
+    }
+
+    #[test]
+    fn a_long_list_of_values_is_complete() {
+        #[derive(Debug, Deserialize)]
+        enum Many {
+            #[serde(rename = "a-rather-long-name-of-the-first-value")]
+            First,
+            #[serde(rename = "a-rather-long-name-of-the-second-value")]
+            Second,
+            #[serde(rename = "a-rather-long-name-of-the-last-value")]
+            Last,
+        }
+        let told = cause::<Many>("\"secret\"");
+        assert!(told.contains("of-the-last-value`"), "{told}");
+        assert!(!told.contains("secret"), "{told}");
     }
 
     #[test]

@@ -26,12 +26,12 @@ pub struct Explanation {
     pub pod: PodRef,
     /// The networks in ADD order; empty if the ADD would fail before there is a plan.
     pub networks: Vec<ExplainedNetwork>,
+    /// Misspelt annotations of the pod, and misspelt members in them, which the ADD ignores.
+    pub ignored: Vec<String>,
     /// What the policies would do, in order.
     pub actions: Vec<PolicyAction>,
     /// Why the ADD would fail before its first delegate; `None` if it would start.
     pub refusal: Option<Error>,
-    /// What the pod's annotations probably misspell, for people.
-    pub warnings: Vec<String>,
     /// The pod's attachments in the ledger now.
     pub recorded: Vec<Entry>,
 }
@@ -68,9 +68,9 @@ pub(super) async fn explain(
     let mut explanation = Explanation {
         pod: request.pod_ref(),
         networks: Vec::new(),
+        ignored: Vec::new(),
         actions: Vec::new(),
         refusal: None,
-        warnings: Vec::new(),
         recorded: Vec::new(),
     };
     explanation.refusal = rehearse(pipeline, &request, pod, &mut explanation)
@@ -95,7 +95,7 @@ async fn rehearse(
         }
     };
     explanation.pod = sandbox.pod.clone();
-    explanation.warnings = warnings::misspelling_messages(&pod, &pipeline.limits);
+    explanation.ignored = warnings::ignored_members(&pod, &pipeline.limits);
     let patience = pipeline.timeouts.readiness.min(PATIENCE);
     readiness::await_indicator(conf, &*pipeline.ports.node_files, patience).await?;
     let Rehearsal {

@@ -64,6 +64,7 @@ use tokio::sync::watch;
 pub use abandoned::{Collected, Collector, Leftover, Schedule};
 pub use error::Error;
 pub use explain::{ExplainedNetwork, Explanation, Origin};
+pub use warnings::ignored_members;
 
 use crate::conf::net_conf::NetConf;
 use crate::conf::overlay::Overlay;

@@ -42,8 +42,9 @@ pub(super) fn misspellings(pipeline: &Pipeline, pod: &Pod) {
     }
 }
 
-/// The messages of [`misspellings`].
-pub(super) fn misspelling_messages(pod: &Pod, limits: &Limits) -> Vec<String> {
+/// The misspelt annotations of a pod, and the misspelt keys in them, which an ADD ignores: a message
+/// for each annotation.
+pub fn ignored_members(pod: &Pod, limits: &Limits) -> Vec<String> {
     let annotations = pod
         .misspelt_annotations()
         .map(|(annotation, meant)| misspelt_annotation(annotation, meant));

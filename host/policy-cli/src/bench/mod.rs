@@ -80,6 +80,8 @@ struct Measured {
     hooks: BTreeMap<Hook, Calls>,
     /// The reasons of ADDs that were denied or failed.
     failures: BTreeMap<String, usize>,
+    /// Whether a policy denied one of them.
+    is_denied: bool,
 }
 
 /// The calls of one hook.
@@ -90,7 +92,8 @@ struct Calls {
     memory: Vec<u64>,
 }
 
-/// Measures the policy. The exit code is 3 if it denies the pod.
+/// Measures the policy. The exit code is 3 if it denies the pod, and 1 if the ADD fails for another
+/// reason.
 ///
 /// # Errors
 /// [`Error`] if a file is not usable.
@@ -117,10 +120,10 @@ pub fn bench(args: &BenchArgs, is_json: bool) -> Result<Output, Error> {
         measure(&loaded, (objects, &pod), args.rounds.get(), &mut measured).await;
         Ok::<_, Error>(())
     })?;
-    let code = if measured.failures.is_empty() {
-        0
-    } else {
-        FAILED
+    let code = match measured.failures.is_empty() {
+        true => 0,
+        false if measured.is_denied => FAILED,
+        false => 1,
     };
     let text = match is_json {
         true => report::json(&measured),
@@ -168,6 +171,7 @@ async fn measure(
                 }
             );
             if let (Err(error), true) = (&answered.result, is_add) {
+                measured.is_denied |= answered.denial().is_some();
                 *measured
                     .failures
                     .entry(cni_types::error::chain(error))

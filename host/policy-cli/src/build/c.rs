@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use wit_bindgen_core::Files;
 
 use super::Error;
-use super::tool::{Missing, Step, find_versioned, output_of};
+use super::tool::{Missing, Step, find_versioned, note, output_of};
 use super::wit::Wit;
 
 /// The directory of the generated bindings.
@@ -31,10 +31,10 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     let target = libraries.find_map(|(path, target)| Path::new(path).is_file().then_some(target));
     let target = target.ok_or_else(|| missing("wasi-libc is not installed"))?;
     let version = output_of(&clang, &["--version"], dir).unwrap_or_default();
-    eprintln!(
+    note(&format!(
         "using {} with wasi-libc",
         version.lines().next().unwrap_or("clang")
-    );
+    ));
     let sources = bindings(dir)?;
     let core = format!("{BINDINGS}/core.wasm");
     let program = clang

@@ -8,9 +8,13 @@ use policy_engine::compile;
 use serde_json::Value;
 
 use super::Error;
+use crate::{suggest, text};
 
 /// The file in the project, as the section has it.
 pub(super) const FILE: &str = "description.json";
+
+/// The members of a description. The daemon ignores others.
+const KEYS: [&str; 5] = ["name", "version", "settings", "grants", "limits"];
 
 /// Id of custom sections.
 const CUSTOM: u8 = 0;
@@ -32,7 +36,14 @@ pub(super) fn add(dir: &Path, mut module: Vec<u8>) -> Result<Vec<u8>, Error> {
         path: path.clone(),
         reason,
     };
+    let text = text::json(text).map_err(|mark| wrong(mark.reason))?;
     let described: Value = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+    let members = described.as_object();
+    let members = members.ok_or_else(|| wrong("expected a JSON object".to_owned()))?;
+    if let Some(key) = members.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        let hint = suggest::hint(key, &KEYS);
+        return Err(wrong(format!("unknown key {key:?}; {hint}")));
+    }
     if compile::description(&module).is_ok_and(|known| known.is_some()) {
         return Err(wrong("the component describes itself already".to_owned()));
     }
@@ -81,8 +92,9 @@ mod tests {
     fn the_file_becomes_a_section_of_the_component() {
         assert_eq!(added(None, EMPTY).unwrap(), EMPTY);
         let long = "x".repeat(300);
-        let text =
-            format!("{{\n  \"name\": \"guard\", \"version\": \"1\", \"other\": \"{long}\"\n}}");
+        let text = format!(
+            "{{\n  \"name\": \"guard\", \"version\": \"1\", \"settings\": {{\"title\": \"{long}\"}}\n}}"
+        );
         let module = added(Some(&text), EMPTY).unwrap();
         let said = compile::description(&module).unwrap().unwrap();
         assert_eq!(said.title(), "guard 1");
@@ -95,6 +107,12 @@ mod tests {
         let wrong = added(Some("{\n \"name\" 1}"), EMPTY).unwrap_err();
         assert!(wrong.contains("description.json"), "{wrong}");
         assert!(wrong.contains("line 2"), "{wrong}");
+        let wrong = added(Some(r#"{"versoin":"1"}"#), EMPTY).unwrap_err();
+        assert!(wrong.ends_with("did you mean \"version\"?"), "{wrong}");
+        let wrong = added(Some("[]"), EMPTY).unwrap_err();
+        assert!(wrong.ends_with("expected a JSON object"), "{wrong}");
+        let wrong = added(Some("\u{feff}{}"), EMPTY).unwrap_err();
+        assert!(wrong.contains("byte order mark"), "{wrong}");
         let wrong = added(Some(r#"{"grants":"clock"}"#), EMPTY).unwrap_err();
         assert!(wrong.contains("malformed"), "{wrong}");
         let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(70_000));

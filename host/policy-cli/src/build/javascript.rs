@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::tool::{Missing, Step, find, output_of};
+use super::tool::{Missing, Step, find, note, output_of};
 use super::wit::Wit;
 use super::{Error, MODULE, exports};
 use crate::suggest;
@@ -25,7 +25,7 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     let node = find("node").ok_or_else(|| missing("Node.js is not installed"))?;
     find("npm").ok_or_else(|| missing("npm is not installed"))?;
     let version = output_of(&node, &["--version"], dir).unwrap_or_default();
-    eprintln!("using Node.js {version} with componentize-qjs");
+    note(&format!("using Node.js {version} with componentize-qjs"));
     if !dir.join("node_modules").is_dir() {
         let install = match dir.join("package-lock.json").is_file() {
             true => "ci",

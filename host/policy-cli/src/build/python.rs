@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::tool::{Missing, Step, find, output_of};
+use super::tool::{Missing, Step, find, note, output_of};
 use super::wit::Wit;
 use super::{Error, MODULE, exports};
 
@@ -16,7 +16,7 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     let python =
         find("python3").ok_or_else(|| Missing::new("Python is not installed", &install))?;
     let version = output_of(&python, &["--version"], dir).unwrap_or_default();
-    eprintln!("using {version} with componentize-py");
+    note(&format!("using {version} with componentize-py"));
     let componentize = dir.join(VENV).join("bin/componentize-py");
     if !componentize.is_file() {
         if output_of(&python, &["-c", "import venv, ensurepip"], dir).is_none() {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Error;
-use super::tool::{Missing, Step, find, find_versioned, output_of};
+use super::tool::{Missing, Step, find, find_versioned, note, output_of};
 
 /// The target whose components import only what they call.
 const PLAIN: &str = "wasm32-unknown-unknown";
@@ -35,7 +35,7 @@ pub(super) fn build(dir: &Path) -> Result<PathBuf, Error> {
     let cargo = find("cargo").ok_or_else(missing_cargo)?;
     let toolchain = choose(dir)?;
     let (version, step) = step(&toolchain, &cargo, dir);
-    eprintln!("{version}");
+    note(&version);
     let step = step.args(["--message-format", "json-render-diagnostics"]);
     let messages = step.output()?;
     messages

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fmt;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -66,7 +67,7 @@ impl Step {
     /// # Errors
     /// [`Error::Spawn`] or [`Error::Failed`].
     pub(super) fn run(&self) -> Result<(), Error> {
-        eprintln!("$ {self}");
+        note(&format!("$ {self}"));
         let stderr = std::io::stderr();
         let spawned = self.command().stdout(stderr).status();
         let status = spawned.map_err(|source| self.spawn(source))?;
@@ -84,7 +85,7 @@ impl Step {
     /// # Errors
     /// As [`run`](Self::run).
     pub(super) fn output(&self) -> Result<String, Error> {
-        eprintln!("$ {self}");
+        note(&format!("$ {self}"));
         let spawned = self.command().stdout(Stdio::piped()).spawn();
         let output = spawned
             .and_then(std::process::Child::wait_with_output)
@@ -163,6 +164,11 @@ pub(super) fn output_of(program: &Path, arguments: &[&str], dir: &Path) -> Optio
         .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
+}
+
+/// Writes a line to standard error, which may be a closed pipe.
+pub(super) fn note(line: &str) {
+    let _lost = writeln!(std::io::stderr(), "{line}");
 }
 
 #[cfg(test)]

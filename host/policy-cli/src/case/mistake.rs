@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_saphyr::Location;
 
-use super::tree::Tree;
 use crate::manifests;
-use crate::suggest;
+use crate::tree::Tree;
 
 /// Why a file of cases cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +44,7 @@ impl CaseFile<'_> {
 
     /// A mistake that the parser found.
     pub(super) fn syntax(&self, error: &serde_saphyr::Error) -> Error {
-        self.wrong(error.location(), reason(error))
+        self.wrong(error.location(), manifests::message(error))
     }
 
     fn wrong(&self, at: Option<Location>, reason: String) -> Error {
@@ -58,50 +57,5 @@ impl CaseFile<'_> {
                 false => format!("{key}: {reason}"),
             },
         }
-    }
-}
-
-/// What is wrong; for an unknown key or value, with what was probably meant.
-fn reason(error: &serde_saphyr::Error) -> String {
-    let unknown = |what: &str, name: &str, known: &[&str]| {
-        format!("unknown {what} {name:?}; {}", suggest::hint(name, known))
-    };
-    match error.without_snippet() {
-        serde_saphyr::Error::SerdeUnknownField {
-            field, expected, ..
-        } => unknown("key", field, expected),
-        serde_saphyr::Error::SerdeUnknownVariant {
-            variant, expected, ..
-        } => unknown("value", variant, expected),
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("{key:?} is given more than once")
-        }
-        serde_saphyr::Error::SerdeInvalidType {
-            unexpected,
-            expected,
-            ..
-        } => format!("expected {expected}, not {unexpected}"),
-        serde_saphyr::Error::Unexpected { expected, .. } => {
-            format!("expected {}", in_words(expected))
-        }
-        error => match manifests::message(error) {
-            number if ["invalid u32", "invalid u64"].contains(&number.as_str()) => {
-                "expected a whole number".to_owned()
-            }
-            message => match message.strip_prefix("missing field ") {
-                Some(key) => format!("the key {} is missing", key.replace('`', "\"")),
-                None => message,
-            },
-        },
-    }
-}
-
-/// What the parser expected, without its words for events.
-fn in_words(expected: &str) -> &str {
-    match expected {
-        "string scalar" | "scalar" | "string" => "a text",
-        "sequence start" | "seq" => "a list",
-        "mapping start" | "map" => "keys and values",
-        expected => expected,
     }
 }

@@ -8,7 +8,6 @@ mod mistake;
 mod read;
 mod resolved;
 mod steps;
-mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -8,8 +8,8 @@ use super::Case;
 use super::format::Document;
 use super::mistake::{CaseFile, Error};
 use super::resolved::resolve;
-use super::tree::Tree;
 use crate::text;
+use crate::tree::Tree;
 
 /// The cases of a file, in order.
 ///

@@ -9,6 +9,7 @@ use cnidaria_core::domain::manifest::{Manifest, is_manifest};
 use serde_saphyr::{Location, Spanned};
 
 use super::Objects;
+use crate::tree::Tree;
 use crate::{suggest, text};
 
 /// Why a manifest cannot be used.
@@ -49,12 +50,19 @@ pub(crate) fn file(path: &Path) -> Result<Objects, Error> {
         },
     })?;
     // JSON is YAML too.
-    let documents: Vec<Option<Manifest>> =
-        serde_saphyr::from_multiple(&text).map_err(|error| Error::Syntax {
+    let documents: Vec<Option<Manifest>> = serde_saphyr::from_multiple(&text).map_err(|error| {
+        let at = error.location();
+        let key = at.map(|at| Tree::of(&text).path(at)).unwrap_or_default();
+        let reason = message(&error);
+        Error::Syntax {
             path: path.to_owned(),
-            at: place(error.location()),
-            reason: message(&error),
-        })?;
+            at: place(at),
+            reason: match key.is_empty() {
+                true => reason,
+                false => format!("{key}: {reason}"),
+            },
+        }
+    })?;
     let mut objects = Objects::default();
     for object in documents.into_iter().flatten().flat_map(Manifest::objects) {
         objects.add(object);
@@ -138,8 +146,53 @@ pub(crate) fn place(location: Option<Location>) -> String {
     }
 }
 
-/// What is wrong, without the place and the lines around it.
+/// What is wrong; for an unknown key or value, with what was probably meant.
 pub(crate) fn message(error: &serde_saphyr::Error) -> String {
+    let unknown = |what: &str, name: &str, known: &[&str]| {
+        format!("unknown {what} {name:?}; {}", suggest::hint(name, known))
+    };
+    match error.without_snippet() {
+        serde_saphyr::Error::SerdeUnknownField {
+            field, expected, ..
+        } => unknown("key", field, expected),
+        serde_saphyr::Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => unknown("value", variant, expected),
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("{key:?} is given more than once")
+        }
+        serde_saphyr::Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } => format!("expected {expected}, not {unexpected}"),
+        serde_saphyr::Error::Unexpected { expected, .. } => {
+            format!("expected {}", in_words(expected))
+        }
+        error => match plain(error) {
+            number if ["invalid u32", "invalid u64"].contains(&number.as_str()) => {
+                "expected a whole number".to_owned()
+            }
+            message => match message.strip_prefix("missing field ") {
+                Some(key) => format!("the key {} is missing", key.replace('`', "\"")),
+                None => message,
+            },
+        },
+    }
+}
+
+/// What the parser expected, without its words for events.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "string scalar" | "scalar" | "string" => "a text",
+        "sequence start" | "seq" => "a list",
+        "mapping start" | "map" => "keys and values",
+        expected => expected,
+    }
+}
+
+/// What is wrong, without the place and the lines around it.
+fn plain(error: &serde_saphyr::Error) -> String {
     let message = error.without_snippet().to_string();
     let line = message.lines().next().unwrap_or_default();
     let end = line.rfind(" at line ").unwrap_or(line.len());

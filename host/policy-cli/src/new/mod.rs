@@ -7,7 +7,7 @@ mod typescript;
 mod values;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use policy_engine::Hook;
@@ -65,6 +65,9 @@ pub enum Error {
         /// The first of them.
         path: PathBuf,
     },
+    /// The project's directory is something else.
+    #[error("{path} is not a directory: choose another name or --dir", path = path.display())]
+    NotDirectory { path: PathBuf },
     /// The WIT package inside this binary is wrong.
     #[error("cannot make types of the WIT package: {reason}")]
     Types {
@@ -91,7 +94,7 @@ impl Error {
 /// Creates a project and says what comes next.
 ///
 /// # Errors
-/// [`Error`]; files that were created before it stay.
+/// [`Error`]; nothing of the project is left then.
 pub fn new(args: &NewArgs) -> Result<Output, Error> {
     let name = Name::new(&args.name)?;
     let hooks = hooks::parse(&args.hooks)?;
@@ -164,7 +167,7 @@ fn ignored(language: Language) -> &'static str {
     }
 }
 
-fn next(dir: &std::path::Path, language: Language, hooks: &[Hook]) -> String {
+fn next(dir: &Path, language: Language, hooks: &[Hook]) -> String {
     let hooks: Vec<&str> = hooks.iter().map(|hook| hook.as_str()).collect();
     format!(
         "created {dir}, a policy in {language} with the hooks {hooks}\n\
@@ -173,10 +176,20 @@ fn next(dir: &std::path::Path, language: Language, hooks: &[Hook]) -> String {
          \x20 cd {dir}\n\
          \x20 cnidaria policy build\n\
          \x20 cnidaria policy test\n",
-        dir = dir.display(),
+        dir = quoted(dir),
         language = language.as_str(),
         hooks = hooks.join(", "),
     )
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let shown = path.display().to_string();
+    let is_plain = |character: char| character.is_alphanumeric() || "/._-+@:,".contains(character);
+    match shown.chars().all(is_plain) {
+        true => shown,
+        false => format!("'{}'", shown.replace('\'', r"'\''")),
+    }
 }
 
 #[cfg(test)]

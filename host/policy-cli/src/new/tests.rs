@@ -67,3 +67,33 @@ fn existing_files_are_not_overwritten() {
         1
     );
 }
+
+#[test]
+fn a_failed_project_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("deep/project");
+    let files = [("src/lib.rs", "a"), ("src/lib.rs/x", "b")];
+    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    create::create(&target, &files).unwrap_err();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    create::create(&target, &files[..1]).unwrap();
+}
+
+#[test]
+fn a_file_is_not_a_projects_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let project = dir.path().join("project");
+    let refused = || new(&arguments(dir.path(), Language::C, &["select"])).unwrap_err();
+    std::fs::write(&project, "mine").unwrap();
+    assert!(matches!(refused(), Error::NotDirectory { .. }));
+    std::fs::remove_file(&project).unwrap();
+    std::os::unix::fs::symlink("nowhere", &project).unwrap();
+    assert!(matches!(refused(), Error::NotDirectory { .. }));
+}
+
+#[test]
+fn the_next_commands_can_be_pasted() {
+    let shown = |dir: &str| next(Path::new(dir), Language::C, &[]);
+    assert!(shown("/tmp/a-b").contains("cd /tmp/a-b\n"));
+    assert!(shown("it's here").contains("cd 'it'\\''s here'\n"));
+}

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cni_types::conf::NetworkConfList;
 use cni_types::error::chain;
+use cnidaria_core::domain::limits::Limits;
+use cnidaria_core::pipeline::ignored_members;
 use serde_json::Value;
 
 use crate::manifests::{self, Objects};
@@ -130,6 +132,7 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
         let hint = unnamed(&path);
         return Err(Error::Unnamed { path, hint });
     }
+    let ignored = ignored_members(&pod, &Limits::default());
     objects.extend(pods);
     let default = args.default_network.as_deref().map(conf).transpose()?;
     let answers = answers(&args.delegates, &objects)?;
@@ -156,7 +159,12 @@ pub fn run(args: &RunArgs) -> Result<Output, Error> {
         };
         let status = node.status(&pod.namespace, &pod.name);
         Ok(Output {
-            text: show::text(&answered, &node.entries(SANDBOX), status.as_deref()),
+            text: show::text(
+                &answered,
+                &node.entries(SANDBOX),
+                status.as_deref(),
+                &ignored,
+            ),
             code,
         })
     })

@@ -10,8 +10,14 @@ use crate::node::{Answered, Denial, Edit, PolicyEvent};
 /// Least width of the first column, with the hooks' names.
 const HOOK: usize = 12;
 
-/// The hooks with their verdicts, edits, findings and lines of log, and what the pod got.
-pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>) -> String {
+/// The hooks with their verdicts, edits, findings and lines of log, and what the pod got. `ignored`
+/// is what the daemon would warn about.
+pub(super) fn text(
+    answered: &Answered,
+    entries: &[Entry],
+    status: Option<&str>,
+    ignored: &[String],
+) -> String {
     let mut text = Lines::of(&answered.events);
     let mut log = Vec::new();
     let mut events = answered.events.iter();
@@ -67,6 +73,9 @@ pub(super) fn text(answered: &Answered, entries: &[Entry], status: Option<&str>)
         );
     }
     outcome(answered, entries, status, &mut text);
+    for ignored in ignored {
+        let _ = writeln!(text.text, "warning: {}", crate::plain(ignored));
+    }
     text.text
 }
 

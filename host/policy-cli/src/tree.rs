@@ -8,7 +8,7 @@ use serde_saphyr::{Location, Spanned};
 
 /// The documents of a file.
 #[derive(Debug, Default)]
-pub(super) struct Tree(Vec<Spanned<Node>>);
+pub(crate) struct Tree(Vec<Spanned<Node>>);
 
 /// A value with the places of its members.
 #[derive(Debug)]
@@ -21,13 +21,13 @@ enum Node {
 
 impl Tree {
     /// The documents of a text; none if it is not YAML.
-    pub(super) fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         Self(serde_saphyr::from_multiple(text).unwrap_or_default())
     }
 
     /// The path of the value at a place, such as `steps[0].expect`; if a key is there, that of the value
     /// that has the key.
-    pub(super) fn path(&self, at: Location) -> String {
+    pub(crate) fn path(&self, at: Location) -> String {
         let mut path = String::new();
         let mut documents = self.0.iter();
         if let Some(document) = documents.rfind(|document| begins(document) <= place(at)) {
@@ -37,7 +37,7 @@ impl Tree {
     }
 
     /// The place of a member of the document at a place.
-    pub(super) fn find(&self, document: Location, keys: &[&str]) -> Option<Location> {
+    pub(crate) fn find(&self, document: Location, keys: &[&str]) -> Option<Location> {
         let mut documents = self.0.iter();
         let mut found = documents.find(|known| known.referenced == document)?;
         for key in keys {
