@@ -40,7 +40,7 @@ use crate::trace::Traces;
 use ::policies::{Engine, Lookup};
 use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Collector, Pipeline, Ports};
-use cnidaria_core::ports::{Cluster, ClusterError, Directory, Meter};
+use cnidaria_core::ports::{Cluster, Directory, Meter};
 use cnidaria_core::supervision;
 use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
@@ -61,8 +61,14 @@ pub enum Error {
     )]
     NoCluster,
     /// The directory of manifests cannot be used.
-    #[error("cnidaria.manifests")]
-    Manifests(#[source] ClusterError),
+    #[error("cnidaria.manifests: cannot read {dir}")]
+    Manifests {
+        /// Path of the directory.
+        dir: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
     /// The runtime's conf cannot be provided.
     #[error(transparent)]
     Conf(#[from] multus_conf::Error),
@@ -431,8 +437,11 @@ type AnyCluster = (Arc<dyn Cluster>, Option<Arc<Kube>>);
 fn cluster(config: &DaemonConfig) -> Result<AnyCluster, Error> {
     let own = &config.own;
     if let Some(dir) = &own.manifests {
-        let manifests =
-            Manifests::open(dir, own.status_dir.as_deref()).map_err(Error::Manifests)?;
+        let manifests = Manifests::open(dir, own.status_dir.as_deref());
+        let manifests = manifests.map_err(|source| Error::Manifests {
+            dir: dir.clone(),
+            source,
+        })?;
         return Ok((Arc::new(manifests), None));
     }
     let node = node_name(own);

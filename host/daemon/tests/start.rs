@@ -213,7 +213,7 @@ fn missing_manifests_are_named_by_their_key() {
     let (code, stderr) = output(rig.command(r#","cniVersion":"1.1.0""#));
     assert_eq!(code, 3, "{stderr}");
     let dir = rig.path("manifests");
-    let expected = format!("cnidaria.manifests: {}", dir.display());
+    let expected = format!("cnidaria.manifests: cannot read {}: ", dir.display());
     assert!(stderr.contains(&expected), "{stderr}");
 }
 

@@ -61,7 +61,7 @@ impl Files {
     /// them.
     pub(super) async fn with_earlier(&self, path: &Path, mut remembered: Remembered) -> Remembered {
         let known = remembered.clone();
-        for one in &self.before {
+        if let Some(one) = &self.before {
             let mut found = vec![one.clone()];
             // Those of runtimes' confs, and of daemons before it.
             match directories::read(&directories::path(&one.cni_dir)) {
