@@ -40,7 +40,7 @@ use crate::trace::Traces;
 use ::policies::{Engine, Lookup};
 use cnidaria_core::domain::shim::Shims;
 use cnidaria_core::pipeline::{Collector, Pipeline, Ports};
-use cnidaria_core::ports::{Cluster, ClusterError, Meter};
+use cnidaria_core::ports::{Cluster, Directory, Meter};
 use cnidaria_core::supervision;
 use cnidaria_kube::Kube;
 use config::daemon::DaemonConfig;
@@ -50,7 +50,7 @@ use listening::{Listening, Tenures, Unbound};
 use policy_status::Noticing;
 use removal::Removal;
 use signals::Signals;
-use surroundings::{cgroup, cgroup_dir, helper, plugin_path};
+use surroundings::{cgroup, cgroup_dir, directory, helper, plugin_path};
 
 /// Why the daemon cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -60,9 +60,15 @@ pub enum Error {
         "no cluster: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set, and neither kubeconfig nor cnidaria.manifests is configured"
     )]
     NoCluster,
-    /// The cluster cannot be used.
-    #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    /// The directory of manifests cannot be used.
+    #[error("cnidaria.manifests: cannot read {dir}")]
+    Manifests {
+        /// Path of the directory.
+        dir: PathBuf,
+        /// The system's error.
+        #[source]
+        source: std::io::Error,
+    },
     /// The runtime's conf cannot be provided.
     #[error(transparent)]
     Conf(#[from] multus_conf::Error),
@@ -146,6 +152,7 @@ pub async fn run(
     // New connections wait until the previous daemon has exited.
     let tenure = Tenure::begin(&config.socket_dir, 2 * patience).await?;
     app.pipeline.begin(&app.cni_dir).await;
+    app.leave_word(&config.socket_dir).await;
     app.clean_up();
     let tenure = settle(&app, tenure, patience).await;
     tracing::info!(socket_dir = %config.socket_dir.display(), "serving requests");
@@ -323,6 +330,8 @@ struct App {
     /// Why the removed socket could not be bound again.
     unbound: Arc<Unbound>,
     cni_dir: PathBuf,
+    /// The same with the search path for delegates.
+    directory: Directory,
 }
 
 impl App {
@@ -363,12 +372,14 @@ impl App {
             })?),
             None => None,
         };
-        let ledger = Files::new(own.durability)
+        let mut ledger = Files::new(own.durability)
             .with_limit(own.ledger_limit)
             .with_boot(Boot::find(config.chroot_dir.as_deref()))
             .with_deferrable(own.defer_dels_of.clone())
             .with_index(&index)
             .remembering_in(&config.cni_dir);
+        let directory = directory(config);
+        ledger.succeed(&config.socket_dir, &directory).await;
         index.read_from(ledger.clone(), config.cni_dir.clone());
         let delegates = Executor::new(own.timeouts.delegate, own.delegates_at_once)
             .inside(root.clone())
@@ -415,6 +426,7 @@ impl App {
             answers: watch::Sender::new(0),
             unbound: Arc::default(),
             cni_dir: config.cni_dir.clone(),
+            directory,
         })
     }
 }
@@ -425,7 +437,11 @@ type AnyCluster = (Arc<dyn Cluster>, Option<Arc<Kube>>);
 fn cluster(config: &DaemonConfig) -> Result<AnyCluster, Error> {
     let own = &config.own;
     if let Some(dir) = &own.manifests {
-        let manifests = Manifests::open(dir, own.status_dir.as_deref())?;
+        let manifests = Manifests::open(dir, own.status_dir.as_deref());
+        let manifests = manifests.map_err(|source| Error::Manifests {
+            dir: dir.clone(),
+            source,
+        })?;
         return Ok((Arc::new(manifests), None));
     }
     let node = node_name(own);

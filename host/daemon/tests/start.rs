@@ -227,6 +227,17 @@ fn a_file_in_the_place_of_cni_dir_is_refused() {
     assert!(!rig.path("run").exists());
 }
 
+#[test]
+fn missing_manifests_are_named_by_their_key() {
+    let rig = Rig::new();
+    std::fs::remove_dir(rig.path("manifests")).unwrap();
+    let (code, stderr) = output(rig.command(r#","cniVersion":"1.1.0""#));
+    assert_eq!(code, 3, "{stderr}");
+    let dir = rig.path("manifests");
+    let expected = format!("cnidaria.manifests: cannot read {}: ", dir.display());
+    assert!(stderr.contains(&expected), "{stderr}");
+}
+
 /// A daemon that serves, and its log.
 fn logged(rig: &Rig) -> (Running, PathBuf) {
     let log = rig.path("log");

@@ -103,7 +103,10 @@ impl Environment {
     pub(crate) fn parameters(&self) -> Result<Parameters, Error> {
         let parameters = Parameters::from_env(|name| self.get(name));
         match parameters {
-            Ok(parameters) if self.not_utf8.is_empty() => Ok(parameters),
+            // A DEL has its container: it goes on without the others.
+            Ok(parameters) if self.not_utf8.is_empty() || parameters.command == Command::Del => {
+                Ok(parameters)
+            }
             parameters => Err(Error::Environment {
                 not_utf8: self.not_utf8.clone(),
                 parameters: parameters.err(),

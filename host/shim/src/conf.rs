@@ -66,41 +66,42 @@ pub(crate) struct Conf {
 
 impl Conf {
     /// Parses a configuration; sets `version` as soon as it is known, so that later errors are
-    /// printed in it.
-    pub(crate) fn parse(config: &[u8], version: &mut Version) -> Result<Self, Error> {
+    /// printed in it. A DEL does without what it does not need: the ledger knows what was attached,
+    /// and a mistake that reached the conf after the ADD must not hold a pod.
+    pub(crate) fn parse(
+        config: &[u8],
+        command: Command,
+        version: &mut Version,
+    ) -> Result<Self, Error> {
         if config.trim_ascii().is_empty() {
             return Err(Error::Empty);
         }
         let object = RawObject::parse(config).map_err(Error::Json)?;
-        let declared = string(&object, "cniVersion")?.unwrap_or_default();
-        let conf_version = ConfVersion::parse(&declared).map_err(Error::Version)?;
+        let is_del = command == Command::Del;
+        let declared = string(&object, "cniVersion").and_then(|declared| {
+            ConfVersion::parse(&declared.unwrap_or_default()).map_err(Error::Version)
+        });
+        let conf_version = unless(is_del, declared, Version::LATEST.into())?;
         *version = conf_version.effective();
+        unless(is_del, check_name(&object), ())?;
 
-        let name = string(&object, "name")?.unwrap_or_default();
-        if name.is_empty() {
-            return Err(Error::NameMissing);
-        }
-        NetworkName::new(name).map_err(Error::Name)?;
-
-        let socket_dir = string(&object, "daemonSocketDir")?
+        let socket_dir = unless(is_del, string(&object, "daemonSocketDir"), None)?
             .filter(|dir| !dir.is_empty())
             .unwrap_or_else(|| endpoint::DEFAULT_SOCKET_DIR.to_owned());
+        let cni_dir = string(&object, "cniDir");
         let mut conf = Self {
             version: conf_version,
             socket: endpoint::socket_path(socket_dir.as_ref()),
             add_connect_timeout: ADD_CONNECT_TIMEOUT,
             answer_timeout: ANSWER_TIMEOUT,
-            cni_dir: string(&object, "cniDir")?
+            // Without the directory a DEL cannot be recorded, but the daemon may have its own.
+            defer_del: cni_dir.is_ok(),
+            cni_dir: unless(is_del, cni_dir, None)?
                 .filter(|dir| !dir.is_empty())
                 .unwrap_or_else(|| CNI_DIR.to_owned())
                 .into(),
-            defer_del: true,
         };
-        if let Some(own) = inner(&object, "cnidaria", "cnidaria")?
-            && let Some(shim) = inner(&own, "shim", "cnidaria.shim")?
-        {
-            conf.read_own(&shim)?;
-        }
+        unless(is_del, conf.read_settings(&object), ())?;
         Ok(conf)
     }
 
@@ -117,6 +118,15 @@ impl Conf {
             Ok(())
         } else {
             Err(Error::CommandTooNew { command, version })
+        }
+    }
+
+    fn read_settings(&mut self, object: &RawObject) -> Result<(), Error> {
+        let own = inner(object, "cnidaria", "cnidaria")?;
+        let shim = own.map(|own| inner(&own, "shim", "cnidaria.shim"));
+        match shim.transpose()?.flatten() {
+            Some(shim) => self.read_own(&shim),
+            None => Ok(()),
         }
     }
 
@@ -142,6 +152,22 @@ impl Conf {
         }
         Ok(())
     }
+}
+
+/// `default` in the place of an error, where it is not needed.
+fn unless<T>(is_not_needed: bool, value: Result<T, Error>, default: T) -> Result<T, Error> {
+    match value {
+        Err(_) if is_not_needed => Ok(default),
+        value => value,
+    }
+}
+
+fn check_name(object: &RawObject) -> Result<(), Error> {
+    let name = string(object, "name")?.unwrap_or_default();
+    if name.is_empty() {
+        return Err(Error::NameMissing);
+    }
+    NetworkName::new(name).map(drop).map_err(Error::Name)
 }
 
 /// The string at `key`; `None` if absent or `null`, as in Go.

@@ -91,7 +91,7 @@ fn answer(
         return Ok(answer::versions(call::asked_version(stdin)));
     }
     let config = call::read_config(stdin.lock())?;
-    let conf = Conf::parse(&config, version)?;
+    let conf = Conf::parse(&config, parameters.command, version)?;
     conf.allows(parameters.command)?;
     call::check_netns(&parameters, environment)?;
     let command = parameters.command;

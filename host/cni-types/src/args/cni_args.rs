@@ -44,6 +44,16 @@ impl CniArgs {
         })
     }
 
+    /// The elements of a list that are well formed, for a DEL: a mistake in another one must not keep
+    /// what an ADD has made.
+    pub fn well_formed(text: &str) -> Self {
+        let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+        let pairs = pairs.filter(|(key, _)| !key.is_empty());
+        Self {
+            pairs: Arc::new(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect()),
+        }
+    }
+
     /// The value of `key`; the last one of duplicates, as in plugins.
     pub fn get(&self, key: &str) -> Option<&str> {
         let mut from_last = self.pairs.iter().rev();

@@ -66,11 +66,16 @@ impl Parameters {
                 .then(|| read.required("CNI_IFNAME", IfName::new))
                 .flatten(),
             args: attachment
-                .then(|| read.optional("CNI_ARGS", |text| CniArgs::parse(&text)))
+                .then(|| {
+                    read.optional("CNI_ARGS", |text| match command {
+                        Command::Del => Ok(CniArgs::well_formed(&text)),
+                        _ => CniArgs::parse(&text),
+                    })
+                })
                 .flatten()
                 .unwrap_or_default(),
             path: match command {
-                Command::Version => read.optional("CNI_PATH", text),
+                Command::Version | Command::Del => read.optional("CNI_PATH", text),
                 _ => read.required("CNI_PATH", text),
             },
         };

@@ -155,7 +155,7 @@ pub(super) const NETWORKS: &[Key] = &[
     key(
         "cniDir",
         Code(net_conf::DEFAULT_CNI_DIR),
-        "directory of the ledger and of delegates' results. If this key is not set, the confs of the node's runtimes may name others, and the daemon remembers those",
+        "directory of the ledger and of delegates' results. If this key is not set, the confs of the node's runtimes may name others, and the daemon remembers those. After a change, the daemon also serves the pods recorded in the old directory: see [Upgrading](../docs/operations/upgrade.md#other-directories-with-running-pods)",
     ),
     key(
         "confDir",

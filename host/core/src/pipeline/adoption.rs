@@ -17,12 +17,18 @@ const MAX: usize = 32;
 /// Schedules the undos in all of them.
 pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
     let own = own(pipeline, cni_dir);
-    let mut known = vec![own.clone()];
+    let mut current = own.clone();
+    let mut further = Vec::new();
     let mut is_changed = false;
     let is_incomplete = match pipeline.ports.ledger.directories().await {
         Ok(remembered) => {
             for one in remembered.directories.iter().take(MAX - 1) {
-                add(&mut known, &Dirs::new(&one.cni_dir, &one.bin_dirs));
+                let dirs = Dirs::new(&one.cni_dir, &one.bin_dirs);
+                match dirs.cni == own.cni {
+                    // `binDir` was another one: it is searched last.
+                    true => current = dirs.searching(&current.bin),
+                    false => add(&mut further, &dirs),
+                }
             }
             !remembered.is_complete
         }
@@ -37,6 +43,12 @@ pub(super) async fn begin(pipeline: &Pipeline, cni_dir: &Path) {
         }
     };
     pipeline.directories.set_incomplete(is_incomplete);
+    if current.bin != own.bin && !pipeline.ports.ledger.is_used(&own.cni).await {
+        current = own.clone();
+        is_changed = true;
+    }
+    let mut known = vec![current];
+    known.append(&mut further);
     is_changed |= drop_unused(pipeline, &mut known, Missing::Keep).await;
     if is_changed && let Err(error) = remember(pipeline, &own, &known).await {
         tracing::warn!(

@@ -121,6 +121,13 @@ pub(super) fn own(pipeline: &Pipeline, cni_dir: &Path) -> Dirs {
 /// same namespace. One whose namespace is gone cannot be in use.
 pub(super) async fn locate(pipeline: &Pipeline, request: &mut PodRequest) {
     let dirs = Dirs::of(&request.conf);
+    if let Some(known) = pipeline.directories.of(&dirs.cni)
+        && !dirs.covers(&known)
+    {
+        // Its attachments may have been made when `binDir` was another one.
+        let conf = Arc::make_mut(&mut request.conf);
+        conf.bin_dirs = known.searching(&conf.bin_dirs).bin.to_vec();
+    }
     let others = pipeline.directories.besides(&dirs);
     if others.is_empty() || request.conf.name.is_none() {
         return;

@@ -8,12 +8,19 @@ use crate::ports::NodeFiles;
 
 /// The default network is not ready.
 #[derive(Debug, thiserror::Error)]
-#[error("the default network is not ready: {file} is missing, after waiting for {waited:?}")]
+#[error("the default network is not ready: {file} is missing{}", after(*waited))]
 pub struct Error {
     /// `readinessindicatorfile`.
     pub file: PathBuf,
     /// How long the daemon waited.
     pub waited: Duration,
+}
+
+fn after(waited: Duration) -> String {
+    match waited.is_zero() {
+        true => String::new(),
+        false => format!(", after waiting for {waited:?}"),
+    }
 }
 
 /// Waits until the default network is ready, at most for `patience`. Returns at once if no

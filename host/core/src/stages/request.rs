@@ -200,12 +200,15 @@ pub(super) fn pod_request(
     pod: PodArgs,
     conf: Arc<NetConf>,
 ) -> Result<PodRequest, Error> {
-    let netns = parameters.netns;
-    if let Some(path) = &netns
-        && (!path.starts_with('/') || path.contains('\0'))
-    {
-        return Err(Error::Netns(path.clone()));
-    }
+    let is_usable = |path: &str| path.starts_with('/') && !path.contains('\0');
+    let netns = match parameters.netns {
+        // Nothing can be there: a DEL goes on as without one.
+        Some(path) if parameters.command == Command::Del => {
+            Some(path).filter(|path| is_usable(path))
+        }
+        Some(path) if !is_usable(&path) => return Err(Error::Netns(path)),
+        netns => netns,
+    };
     if parameters.command == Command::Add
         && let Some(name) = &parameters.if_name
     {
@@ -316,6 +319,15 @@ mod tests {
     }
 
     #[test]
+    fn a_del_goes_on_without_an_impossible_netns() {
+        for netns in ["relative", " ", "/run/\0x"] {
+            let changes = [("CNI_COMMAND", Some("DEL")), ("CNI_NETNS", Some(netns))];
+            assert_eq!(pod(&changes).netns, None, "{netns:?}");
+            assert!(parse_with(&changes[1..]).is_err(), "{netns:?}");
+        }
+    }
+
+    #[test]
     fn a_del_needs_only_the_ledger_of_its_conf() {
         let overlay = Overlay::default();
         let conf = r#"{"clusterNetwork":"/a","logOptions":"x"}"#;
@@ -328,7 +340,11 @@ mod tests {
 
     #[test]
     fn a_del_needs_no_pod() {
-        for args in [None, Some("K8S_POD_NAMESPACE=../x;FOO=bar")] {
+        for args in [
+            None,
+            Some("K8S_POD_NAMESPACE=../x;FOO=bar"),
+            Some("nonsense;;=x"),
+        ] {
             let request = pod(&[("CNI_COMMAND", Some("DEL")), ("CNI_ARGS", args)]);
             assert_eq!(request.pod.namespace, "");
         }

@@ -73,6 +73,16 @@ impl App {
         }
     }
 
+    /// Tells the next daemon where this one's records and delegates are.
+    pub(super) async fn leave_word(&self, socket_dir: &Path) {
+        if let Err(error) = self.ledger.leave_word(socket_dir, &self.directory).await {
+            tracing::warn!(
+                error = cnidaria_core::report::chain(&error),
+                "cannot record this daemon's directories: the next one will not notice if cniDir or binDir has changed"
+            );
+        }
+    }
+
     /// Called before the first request, while only this task writes to the ledger.
     pub(super) fn clean_up(&self) {
         for cni_dir in self.pipeline.directories() {

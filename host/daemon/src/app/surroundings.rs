@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use libcni::{Cgroup, Helper};
 
 use super::Error;
+use cnidaria_core::conf::net_conf::NetConf;
+use cnidaria_core::ports::Directory;
 use config::daemon::DaemonConfig;
 
 /// A thread that starts delegates during bursts. Without one, the daemon starts them itself.
@@ -41,4 +43,15 @@ pub(super) fn plugin_path() -> Vec<PathBuf> {
         .iter()
         .flat_map(std::env::split_paths)
         .collect()
+}
+
+/// The daemon's own directories of records and of delegates.
+pub(super) fn directory(config: &DaemonConfig) -> Directory {
+    let conf = NetConf::of_daemon(&config.overrides);
+    let mut bin_dirs = conf.map_or_else(|_| Vec::new(), |conf| conf.bin_dirs);
+    bin_dirs.extend(plugin_path());
+    Directory {
+        cni_dir: config.cni_dir.clone(),
+        bin_dirs,
+    }
 }

@@ -64,6 +64,7 @@ pub(super) fn remove(config: &DaemonConfig) -> Result<(), Error> {
             ".forgotten",
             ".damaged",
             DIRECTORIES,
+            ".directories.copy",
             "results",
         ] {
             let path = dir.join(own);

@@ -257,7 +257,7 @@ fn remove_tenure(socket_dir: &Path) {
     {
         let name = file.file_name();
         let name = name.to_string_lossy();
-        if name == ".daemon" || name.starts_with(".delegates-") {
+        if name.starts_with(".daemon") || name.starts_with(".delegates-") {
             let _ = std::fs::remove_file(file.path());
         }
     }

@@ -1,6 +1,6 @@
 //! Invalid calls fail without contacting a daemon, so nothing can change.
 
-use crate::rig::{Node, Output, execute};
+use crate::rig::{Node, Output, execute, go};
 use serde_json::json;
 use std::process::Command;
 
@@ -75,7 +75,7 @@ fn a_variable_that_is_not_utf8_is_named() {
     let output = execute(
         Command::new(env!("CARGO_BIN_EXE_cnidaria-shim"))
             .env_clear()
-            .env("CNI_COMMAND", "DEL")
+            .env("CNI_COMMAND", "ADD")
             .env("CNI_ARGS", std::ffi::OsStr::from_bytes(b"A=\xff"))
             .env("OTHER", std::ffi::OsStr::from_bytes(b"\xff")),
         b"",
@@ -85,7 +85,7 @@ fn a_variable_that_is_not_utf8_is_named() {
     assert_eq!(
         failure.msg,
         "env variables [CNI_ARGS] are not UTF-8; \
-         required env variables [CNI_CONTAINERID,CNI_IFNAME,CNI_PATH] missing"
+         required env variables [CNI_CONTAINERID,CNI_NETNS,CNI_IFNAME,CNI_PATH] missing"
     );
 }
 
@@ -129,8 +129,49 @@ fn unsupported_version_error_matches_go() {
         "config is \"9.9.9\", plugin supports [\"0.1.0\" \"0.2.0\" \"0.3.0\" \"0.3.1\" \
          \"0.4.0\" \"1.0.0\" \"1.1.0\"]"
     );
-    let node = Node::call("DEL").with_conf("cniVersion", json!("one"));
+    let node = Node::call("ADD").with_conf("cniVersion", json!("one"));
     check(&node, 1, &["\"one\""]);
+}
+
+#[test]
+fn a_del_does_without_most_of_its_conf() {
+    for (key, value) in [
+        ("cniVersion", json!("9.9.9")),
+        ("cniVersion", json!(1.1)),
+        ("name", json!(null)),
+        ("name", json!("../x")),
+        ("cniDir", json!(5)),
+        ("cnidaria", json!("x")),
+        ("cnidaria", json!({"shim": {"answerTimoutMs": 10}})),
+    ] {
+        let node = Node::call("DEL").with_conf(key, value.clone());
+        let daemon = node.daemon(vec![go(200, "application/json", "{}")]);
+        assert_eq!(node.run().success(), "", "{key}: {value}");
+        let sent = daemon.the_request().request();
+        let sent: serde_json::Value = serde_json::from_slice(&sent.config).unwrap();
+        assert_eq!(sent[key], value, "{key}");
+    }
+}
+
+#[test]
+fn a_del_does_without_most_of_its_environment() {
+    for (name, value) in [
+        ("CNI_PATH", ""),
+        ("CNI_NETNS", "relative"),
+        ("CNI_ARGS", "K8S_POD_NAME=a;"),
+        ("CNI_ARGS", "nonsense"),
+    ] {
+        let node = Node::call("DEL").with(name, value);
+        let daemon = node.daemon(vec![go(200, "application/json", "{}")]);
+        assert_eq!(node.run().success(), "", "{name}: {value}");
+        daemon.the_request();
+    }
+}
+
+#[test]
+fn a_del_without_its_ledger_is_not_recorded() {
+    let node = Node::call("DEL").with_conf("cniDir", json!(5));
+    assert_eq!(node.run().failure().code, 11);
 }
 
 #[test]

@@ -6,13 +6,14 @@ use cnidaria_core::ports::LedgerError;
 
 use super::{DAMAGED_DIR, failed, file};
 
-/// Moves something that is not a directory from the place of one.
-pub(super) fn clear(dir: &Path, cni_dir: &Path) {
+/// Moves something that is not a directory from the place of one. Returns whether it did.
+pub(super) fn clear(dir: &Path, cni_dir: &Path) -> bool {
     let is_dir = std::fs::metadata(dir).is_ok_and(|metadata| metadata.is_dir());
     if is_dir || dir.symlink_metadata().is_err() {
-        return;
+        return false;
     }
-    match file::move_aside(dir, &cni_dir.join(DAMAGED_DIR)) {
+    let moved = file::move_aside(dir, &cni_dir.join(DAMAGED_DIR));
+    match &moved {
         Ok(aside) => {
             tracing::error!(path = %dir.display(), aside = %aside.display(), "moved away what stood in the place of a directory of the ledger");
         }
@@ -20,6 +21,7 @@ pub(super) fn clear(dir: &Path, cni_dir: &Path) {
             tracing::error!(path = %dir.display(), %error, "cannot move away what stands in the place of a directory of the ledger");
         }
     }
+    moved.is_ok()
 }
 
 /// Keeps a damaged file for inspection.

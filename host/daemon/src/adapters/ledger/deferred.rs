@@ -11,7 +11,7 @@ use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
 use shim_api::deferred::{DIR, split_file_name};
 
-use super::{Files, failed, file};
+use super::{Files, clear, failed, file};
 use crate::watch::Watch;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::ports::{DeferredDel, LedgerError};
@@ -81,6 +81,7 @@ impl Files {
         cni_dir: &Path,
         record: &DeferredDel,
     ) -> Result<(), LedgerError> {
+        clear(&cni_dir.join(DIR), cni_dir);
         ask(cni_dir).map_err(failed("prepare", &cni_dir.join(DIR)))?;
         let path = path(cni_dir, &record.name);
         self.replace(path, record.text.clone()).await

@@ -12,6 +12,7 @@ mod file;
 mod forgotten;
 mod index;
 mod listing;
+mod predecessor;
 mod recovery;
 mod result_cache;
 mod seal;
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
-use libcni::cache::Cache;
+use libcni::cache::{self, Cache};
 
 use self::aside::{clear, move_dir, set_aside};
 pub use self::boot::Boot;
@@ -41,7 +42,7 @@ pub use self::summaries::{Summaries, Summary};
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::sandbox::{RESULTS_DIR, Sandbox};
 use cnidaria_core::ports::{
-    DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Remembered, Undo,
+    DeferredDel, Directory, Ledger, LedgerError, Listing, Lost, Recorded, Remembered, Undo,
 };
 use config::own::Durability;
 
@@ -64,6 +65,8 @@ pub struct Files {
     boot: Boot,
     /// The file that remembers further directories.
     remembered: Option<PathBuf>,
+    /// The directories of the last daemon, if it had others.
+    before: Option<Directory>,
     /// What policies look at.
     index: Option<Arc<Index>>,
     /// The directories in which shims may record DELs.
@@ -79,6 +82,7 @@ impl Files {
             deferrable: Arc::default(),
             boot: Boot::default(),
             remembered: None,
+            before: None,
             index: None,
             asked: Arc::default(),
         }
@@ -150,6 +154,36 @@ impl Files {
         replaced.map_err(failed("write", &path))
     }
 
+    /// As [`Self::replace`], in one of the ledger's own directories below `cni_dir`. Something else
+    /// that took the directory's place since the daemon started is moved away.
+    async fn replace_in(
+        &self,
+        cni_dir: &Path,
+        path: PathBuf,
+        text: Vec<u8>,
+    ) -> Result<(), LedgerError> {
+        let first = self.replace(path.clone(), text.clone()).await;
+        let is_cleared = || path.parent().is_some_and(|dir| clear(dir, cni_dir));
+        if first.is_ok() || !is_cleared() {
+            return first;
+        }
+        self.replace(path, text).await
+    }
+
+    async fn write_result(&self, cni_dir: &Path, result: &cache::Entry) -> Result<(), LedgerError> {
+        let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
+        if self.disk.is_strict() {
+            let result = result.clone();
+            return blocking(move || Ok(cache.write(&result)))
+                .await
+                .map_err(failed("write", &results(cni_dir)))?
+                .map_err(from_cache);
+        }
+        cache.write(result).map_err(from_cache)?;
+        self.disk.sync_soon(&cache.path(&result.key));
+        Ok(())
+    }
+
     /// Moves damaged results away, so that other readers do not trust them.
     fn set_results_aside(&self, cni_dir: &Path, damaged: &[PathBuf]) {
         for path in damaged {
@@ -209,16 +243,11 @@ impl Ledger for Files {
         if let Some(index) = &self.index {
             index.add(cni_dir, entry);
         }
-        let cache = Cache::new(cni_dir).with_sync(self.disk.is_strict());
-        if self.disk.is_strict() {
-            return blocking(move || Ok(cache.write(&cached)))
-                .await
-                .map_err(failed("write", &results(cni_dir)))?
-                .map_err(from_cache);
+        let first = self.write_result(cni_dir, &cached).await;
+        if first.is_ok() || !clear(&results(cni_dir), cni_dir) {
+            return first;
         }
-        cache.write(&cached).map_err(from_cache)?;
-        self.disk.sync_soon(&cache.path(&cached.key));
-        Ok(())
+        self.write_result(cni_dir, &cached).await
     }
 
     async fn find(&self, cni_dir: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
@@ -355,7 +384,7 @@ impl Ledger for Files {
         let dir = cni_dir.join(UNDO_DIR);
         let path = dir.join(undo.container_id.as_str());
         let text = serde_json::to_vec(undo).expect("strings and numbers are JSON");
-        self.replace(path, text).await
+        self.replace_in(cni_dir, path, text).await
     }
 
     async fn undos(&self, cni_dir: &Path) -> Result<Vec<Undo>, LedgerError> {
@@ -368,7 +397,7 @@ impl Ledger for Files {
         container: &ContainerId,
     ) -> Result<(), LedgerError> {
         let path = cni_dir.join(FORGOTTEN_DIR).join(container.as_str());
-        self.replace(path, b"{}".to_vec()).await
+        self.replace_in(cni_dir, path, b"{}".to_vec()).await
     }
 
     async fn drop_forgotten(
@@ -395,9 +424,10 @@ impl Ledger for Files {
         let Some(path) = &self.remembered else {
             return Ok(Remembered::default());
         };
-        directories::read(path).inspect_err(|_| {
+        let remembered = directories::read(path).inspect_err(|_| {
             set_aside(path, path.parent().unwrap_or(path));
-        })
+        })?;
+        Ok(self.with_earlier(path, remembered).await)
     }
 
     async fn record_directories(&self, remembered: &Remembered) -> Result<(), LedgerError> {

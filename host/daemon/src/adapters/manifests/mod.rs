@@ -5,6 +5,7 @@ mod object;
 mod reader;
 mod store;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -39,10 +40,9 @@ impl Manifests {
     /// tokio runtime. Malformed files are logged and skipped.
     ///
     /// # Errors
-    /// [`ClusterError::Unavailable`] if the directory cannot be read or watched.
-    pub fn open(dir: &Path, status_dir: Option<&Path>) -> Result<Self, ClusterError> {
-        let store = Store::open(dir)
-            .map_err(|error| ClusterError::Unavailable(format!("{}: {error}", dir.display())))?;
+    /// The system's, if the directory cannot be read or watched.
+    pub fn open(dir: &Path, status_dir: Option<&Path>) -> io::Result<Self> {
+        let store = Store::open(dir)?;
         let status_dir = status_dir.map_or_else(|| beside(dir), Path::to_owned);
         Ok(Self {
             store,

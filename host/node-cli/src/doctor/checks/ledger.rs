@@ -6,9 +6,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use cni_types::args::NetworkName;
+use cnidaria_core::conf::net_conf::DEFAULT_CNI_DIR;
+use cnidaria_core::domain::sandbox::RESULTS_DIR;
 use libcni::Cache;
 use libcni::host_local::{DEFAULT_DATA_DIR, Reservation, Store};
-use shim_api::admin::AttachmentState;
+use shim_api::admin::{AttachmentState, ListedAttachment};
 
 use super::Check;
 use crate::doctor::Severity::{Error, Notice, Warning};
@@ -113,6 +115,15 @@ pub(super) const CHECKS: &[Check] = &[
         mend: "Set collect.runtimeSocket to the socket of this node's runtime, as a path on the node.",
         pre: false,
         run: no_runtime,
+    },
+    Check {
+        code: "L612",
+        severity: Warning,
+        title: "the usual directory of the ledger has records, and cniDir is another",
+        why: "An earlier daemon, or Multus, attached pods and recorded them there. The daemon does not know it: it deletes these pods by what the cluster says about them today, and the records stay.",
+        mend: "Set cniDir to that directory, or remove it once its pods are gone.",
+        pre: true,
+        run: elsewhere,
     },
 ];
 
@@ -339,6 +350,23 @@ fn in_memory(node: &Node) -> Vec<String> {
             vec![format!("{} is on a tmpfs", dir(node).display())]
         }
         _ => Vec::new(),
+    }
+}
+
+fn elsewhere(node: &Node) -> Vec<String> {
+    let usual = node.at(DEFAULT_CNI_DIR);
+    let (shown, own) = (usual.display().to_string(), dir(node));
+    let is_known = |one: &ListedAttachment| one.cni_dir.as_ref() == Some(&shown);
+    if usual == own || node.attachments().iter().any(is_known) {
+        return Vec::new();
+    }
+    let plans = names(&usual).into_iter().filter(|name| name != RESULTS_DIR);
+    match plans.count() {
+        0 => Vec::new(),
+        count => vec![format!(
+            "{shown} has {count} records, cniDir is {}",
+            own.display()
+        )],
     }
 }
 

@@ -263,6 +263,7 @@ pub(super) const CASES: &[Case] = &[
         },
         &[],
     ),
+    ("L612", |rig| rig.write("var/lib/cni/multus/c1", "{}"), &[]),
     (
         "A701",
         |rig| rig.node.cluster = Cluster::None { manifests: false },
