@@ -16,6 +16,11 @@ pub(super) const FILE: &str = "description.json";
 /// The members of a description. The daemon ignores others.
 const KEYS: [&str; 5] = ["name", "version", "settings", "grants", "limits"];
 
+/// The types of JSON Schema.
+const TYPES: [&str; 7] = [
+    "array", "boolean", "integer", "null", "number", "object", "string",
+];
+
 /// Id of custom sections.
 const CUSTOM: u8 = 0;
 
@@ -44,6 +49,12 @@ pub(super) fn add(dir: &Path, mut module: Vec<u8>) -> Result<Vec<u8>, Error> {
         let hint = suggest::hint(key, &KEYS);
         return Err(wrong(format!("unknown key {key:?}; {hint}")));
     }
+    if let Some(unknown) = members.get("settings").and_then(unknown_type) {
+        let hint = suggest::hint(unknown, &TYPES);
+        return Err(wrong(format!(
+            "settings: unknown type {unknown:?} in the schema; {hint}"
+        )));
+    }
     if compile::description(&module).is_ok_and(|known| known.is_some()) {
         return Err(wrong("the component describes itself already".to_owned()));
     }
@@ -56,6 +67,28 @@ pub(super) fn add(dir: &Path, mut module: Vec<u8>) -> Result<Vec<u8>, Error> {
     match compile::description(&module) {
         Ok(_) => Ok(module),
         Err(reason) => Err(wrong(reason)),
+    }
+}
+
+/// A type in a JSON Schema that does not exist: no settings would ever match it.
+fn unknown_type(schema: &Value) -> Option<&str> {
+    let is_unknown = |one: &&str| !TYPES.contains(one);
+    match schema {
+        Value::Array(schemas) => schemas.iter().find_map(unknown_type),
+        Value::Object(members) => members.iter().find_map(|(key, value)| match key.as_str() {
+            "type" => match value {
+                Value::Array(types) => types.iter().filter_map(Value::as_str).find(is_unknown),
+                one => one.as_str().filter(is_unknown),
+            },
+            "enum" | "const" | "default" | "examples" => None,
+            // Their members are names that the author has chosen.
+            "properties" | "patternProperties" | "$defs" | "definitions" => {
+                let mut schemas = value.as_object().into_iter().flatten();
+                schemas.find_map(|(_, schema)| unknown_type(schema))
+            }
+            _ => unknown_type(value),
+        }),
+        _ => None,
     }
 }
 
@@ -100,6 +133,23 @@ mod tests {
         assert_eq!(said.title(), "guard 1");
         let twice = added(Some(&text), &module).unwrap_err();
         assert!(twice.ends_with("describes itself already"), "{twice}");
+    }
+
+    #[test]
+    fn a_type_that_no_settings_can_have_is_refused() {
+        let settings = |schema: &str| added(Some(&format!(r#"{{"settings":{schema}}}"#)), EMPTY);
+        for wrong in [
+            r#"{"type":"objct"}"#,
+            r#"{"type":["null","objct"]}"#,
+            r#"{"properties":{"type":{"type":"objct"}}}"#,
+            r#"{"items":{"anyOf":[{"type":"objct"}]}}"#,
+        ] {
+            let wrong = settings(wrong).unwrap_err();
+            assert!(wrong.ends_with("did you mean \"object\"?"), "{wrong}");
+        }
+        let sound = r#"{"type":"object","properties":{"type":{"type":["string","null"]}},
+            "default":{"type":"macvlan"},"enum":[{"type":"x"}]}"#;
+        settings(sound).unwrap();
     }
 
     #[test]
