@@ -48,6 +48,11 @@ fn correction_13_socket_input_is_validated() {
                 let conf = life[step]["stdin"].as_str().unwrap();
                 let body = json!({"env": env, "config": STANDARD.encode(conf)});
                 let (status, answer) = exchange::post(&rig.socket(), "/cni", &body);
+                if (step, name) == ("del", "CNI_NETNS") {
+                    // A DEL needs no namespace, and none is entered by this path.
+                    assert_eq!(status, 200, "{answer}");
+                    continue;
+                }
                 assert_eq!(status, 400, "{step} {name}={value}: {answer}");
                 let error: Value = serde_json::from_str(&answer).unwrap();
                 assert_eq!(error["code"], 4, "{step} {name}={value}: {answer}");

@@ -392,7 +392,7 @@ mod tests {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let executor = Executor::new(Duration::from_secs(60), 1);
         let conf = r#"{"cniVersion":"1.1.0","name":"n","plugins":[{"type":"mute"}]}"#;
-        let conf = NetworkConfList::parse_any(conf.to_owned()).unwrap();
+        let conf = NetworkConfList::parse_any(conf).unwrap();
         let asked = executor.status(&[dir.path().to_owned()], &conf).await;
         let error = asked.unwrap_err().error;
         assert!(
