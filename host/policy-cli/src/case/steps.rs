@@ -46,7 +46,7 @@ pub(super) fn steps(
     if written.value.is_empty() {
         return Err(file.mistake(written.referenced, "expected at least one step"));
     }
-    let mut sandboxes: BTreeMap<String, Described> = BTreeMap::new();
+    let mut sandboxes = Sandboxes::new();
     let mut steps = Vec::new();
     for step in &written.value {
         steps.push(Step {
@@ -62,98 +62,81 @@ pub(super) fn steps(
     Ok(steps)
 }
 
+/// The pods that earlier steps have added, by their sandboxes.
+type Sandboxes = BTreeMap<String, Described>;
+
 fn request(
     file: &CaseFile<'_>,
     step: &Spanned<Written>,
     objects: &Objects,
-    sandboxes: &mut BTreeMap<String, Described>,
+    sandboxes: &mut Sandboxes,
 ) -> Result<RuntimeCall, Error> {
     let given = &step.value;
-    let known = |name: &Spanned<String>, sandboxes: &BTreeMap<String, Described>| {
-        sandboxes.get(&name.value).cloned().ok_or_else(|| {
-            let known: Vec<&str> = sandboxes.keys().map(String::as_str).collect();
-            let mut reason = format!("no earlier step adds sandbox {:?}", name.value);
-            if !known.is_empty() {
-                reason.push_str("; ");
-                reason.push_str(&suggest::hint(&name.value, &known));
-            }
-            file.mistake(name.referenced, reason)
-        })
+    let of_known = |verb, name| {
+        let pod = known(file, name, sandboxes)?;
+        Ok(pod_request(verb, &name.value, pod))
     };
-    match given {
-        Written {
-            add: Some(name),
-            check: None,
-            del: None,
-            gc: None,
-            status: None,
-            ..
-        } => {
-            let mut pods = objects.pods().iter();
-            let pod = pods.find(|pod| pod.name == name.value).ok_or_else(|| {
-                let known: Vec<&str> = objects.pods().iter().map(|pod| &*pod.name).collect();
-                let hint = suggest::hint(&name.value, &known);
-                file.mistake(
-                    name.referenced,
-                    format!("unknown pod {:?}; {hint}", name.value),
-                )
-            })?;
+    match (
+        &given.add,
+        &given.check,
+        &given.del,
+        &given.gc,
+        given.status,
+    ) {
+        (Some(name), None, None, None, None) => {
+            let pod = described(file, name, objects)?;
             let sandbox = given.sandbox.clone().unwrap_or_else(|| pod.name.clone());
             let request = pod_request(Verb::Add, &sandbox, pod);
             sandboxes.insert(sandbox, pod.clone());
             Ok(request)
         }
-        Written {
-            add: None,
-            check: Some(name),
-            del: None,
-            gc: None,
-            status: None,
-            ..
-        } => Ok(pod_request(
-            Verb::Check,
-            &name.value,
-            &known(name, sandboxes)?,
-        )),
-        Written {
-            add: None,
-            check: None,
-            del: Some(name),
-            gc: None,
-            status: None,
-            ..
-        } => Ok(pod_request(
-            Verb::Del,
-            &name.value,
-            &known(name, sandboxes)?,
-        )),
-        Written {
-            add: None,
-            check: None,
-            del: None,
-            gc: Some(used),
-            status: None,
-            ..
-        } => {
+        (None, Some(name), None, None, None) => of_known(Verb::Check, name),
+        (None, None, Some(name), None, None) => of_known(Verb::Del, name),
+        (None, None, None, Some(used), None) => {
             for name in used {
-                known(name, sandboxes)?;
+                known(file, name, sandboxes)?;
             }
             let used = used.iter().map(|name| name.value.clone());
             Ok(RuntimeCall::Gc(used.collect()))
         }
-        Written {
-            add: None,
-            check: None,
-            del: None,
-            gc: None,
-            status: Some(true),
-            ..
-        } => Ok(RuntimeCall::Status),
+        (None, None, None, None, Some(true)) => Ok(RuntimeCall::Status),
         _ => {
             let reason = "a step has exactly one of add, check, del, gc and status";
             Err(file.mistake(step.referenced, reason))
         }
     }
+}
+
+/// The pod of this name among a document's manifests.
+fn described<'a>(
+    file: &CaseFile<'_>,
+    name: &Spanned<String>,
+    objects: &'a Objects,
+) -> Result<&'a Described, Error> {
+    let mut pods = objects.pods().iter();
+    pods.find(|pod| pod.name == name.value).ok_or_else(|| {
+        let known: Vec<&str> = objects.pods().iter().map(|pod| &*pod.name).collect();
+        let hint = suggest::hint(&name.value, &known);
+        let reason = format!("unknown pod {:?}; {hint}", name.value);
+        file.mistake(name.referenced, reason)
+    })
+}
+
+/// The pod that an earlier step has added as this sandbox.
+fn known<'a>(
+    file: &CaseFile<'_>,
+    name: &Spanned<String>,
+    sandboxes: &'a Sandboxes,
+) -> Result<&'a Described, Error> {
+    sandboxes.get(&name.value).ok_or_else(|| {
+        let known: Vec<&str> = sandboxes.keys().map(String::as_str).collect();
+        let mut reason = format!("no earlier step adds sandbox {:?}", name.value);
+        if !known.is_empty() {
+            reason.push_str("; ");
+            reason.push_str(&suggest::hint(&name.value, &known));
+        }
+        file.mistake(name.referenced, reason)
+    })
 }
 
 fn pod_request(verb: Verb, container: &str, pod: &Described) -> RuntimeCall {
