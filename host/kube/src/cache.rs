@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use cni_types::json::Cause;
@@ -13,6 +13,7 @@ use kube::Api;
 use kube::core::Status;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -67,12 +68,12 @@ impl<K: Kind> Cache<K> {
     }
 
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.objects.read();
         objects.get(&key(namespace, name)).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<K>> {
-        let objects = self.objects.read().unwrap_or_else(PoisonError::into_inner);
+        let objects = self.objects.read();
         objects.values().cloned().collect()
     }
 
@@ -121,7 +122,7 @@ impl<K: Kind> Cache<K> {
             return None;
         }
         let unavailable = self.unavailable.lock();
-        let unavailable = unavailable.unwrap_or_else(PoisonError::into_inner).clone();
+        let unavailable = unavailable.clone();
         let unlisted = || Unavailable::lasting(format!("{} were not listed yet", K::PLURAL));
         Some(unavailable.unwrap_or_else(unlisted))
     }
@@ -247,7 +248,7 @@ impl<K: Kind> Cache<K> {
     }
 
     fn change(&self, edit: impl FnOnce(&mut Objects<K>)) {
-        edit(&mut self.objects.write().unwrap_or_else(PoisonError::into_inner));
+        edit(&mut self.objects.write());
         self.changes.send_replace(());
     }
 
@@ -265,7 +266,7 @@ impl<K: Kind> Cache<K> {
     }
 
     fn doubt(&self) -> MutexGuard<'_, Doubt> {
-        self.doubt.lock().unwrap_or_else(PoisonError::into_inner)
+        self.doubt.lock()
     }
 
     fn note(&self, error: &watcher::Error) {
@@ -278,10 +279,7 @@ impl<K: Kind> Cache<K> {
         if was_watching {
             *self.doubt() = Doubt::default();
         }
-        let mut unavailable = self
-            .unavailable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unavailable = self.unavailable.lock();
         let before = unavailable.take().filter(|_| !was_watching);
         // A refusal does not pass by itself.
         let patience = if is_away(error) {

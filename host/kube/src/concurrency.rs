@@ -6,9 +6,9 @@
 //! request completes for a moment, the limit doubles.
 
 use std::pin::pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
@@ -78,7 +78,7 @@ impl Concurrency {
     }
 
     fn state(&self) -> MutexGuard<'_, InFlight> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 
@@ -116,13 +116,13 @@ mod tests {
             let _slot = concurrency.slot().await;
             let under_way = concurrency.state().under_way;
             {
-                let mut most = most.lock().unwrap();
+                let mut most = most.lock();
                 *most = under_way.max(*most);
             }
             tokio::time::sleep(answer).await;
         }))
         .await;
-        (start.elapsed(), most.into_inner().unwrap())
+        (start.elapsed(), most.into_inner())
     }
 
     #[tokio::test(start_paused = true)]
@@ -155,12 +155,12 @@ mod tests {
                     tokio::time::sleep(STANDSTILL.mul_f64(0.9)).await;
                 }
                 let _slot = concurrency.slot().await;
-                order.lock().unwrap().push(number);
+                order.lock().push(number);
                 tokio::time::sleep(STANDSTILL.mul_f64(0.7)).await;
             }
         });
         join_all(requests).await;
-        let order = order.into_inner().unwrap();
+        let order = order.into_inner();
         assert!(order.is_sorted(), "{order:?}");
     }
 

@@ -1,8 +1,8 @@
 //! The connection to the API server: credentials, TLS and a pool of HTTP connections as one stack.
 //! When credentials change it is replaced in place, without clients noticing.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use kube::Config;
 use kube::client::{Body, ConfigExt};
+use parking_lot::{Mutex, MutexGuard};
 use secrecy::ExposeSecret;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -151,8 +152,7 @@ impl Connection {
 
     /// Sets the reason for missing credentials.
     pub(crate) fn explain(&self, reason: Option<String>) {
-        let explanation = self.shared.explanation.lock();
-        *explanation.unwrap_or_else(PoisonError::into_inner) = reason;
+        *self.shared.explanation.lock() = reason;
     }
 
     /// Reloads credentials that were replaced. Requests in flight keep the old ones.
@@ -252,14 +252,11 @@ impl Shared {
     }
 
     fn unavailable(&self) -> MutexGuard<'_, Option<Unavailable>> {
-        self.unavailable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.unavailable.lock()
     }
 
     fn explanation(&self) -> Option<String> {
-        let explanation = self.explanation.lock();
-        explanation.unwrap_or_else(PoisonError::into_inner).clone()
+        self.explanation.lock().clone()
     }
 }
 

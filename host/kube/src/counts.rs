@@ -2,9 +2,9 @@
 //! adapter uses, and HTTP status codes.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hyper::{Method, StatusCode, Uri};
+use parking_lot::{Mutex, MutexGuard};
 
 /// The resources that this adapter uses.
 const RESOURCES: [&str; 11] = [
@@ -58,7 +58,7 @@ impl Counts {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(&'static str, &'static str, u16), u64>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

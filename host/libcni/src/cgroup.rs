@@ -4,9 +4,10 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustix::fs::FsWord;
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -82,7 +83,7 @@ impl Cgroup {
 
 impl Shared {
     fn remove_left(&self) {
-        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock();
         left.retain(|dir| is_busy(&fs::remove_dir(dir)));
     }
 }
@@ -111,11 +112,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if is_busy(&fs::remove_dir(&self.dir)) {
-            let mut left = self
-                .shared
-                .left
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut left = self.shared.left.lock();
             left.push(std::mem::take(&mut self.dir));
         }
     }

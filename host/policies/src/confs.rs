@@ -1,9 +1,8 @@
 //! Caches confs in the form that policies see. A node has few confs, and each request uses some.
 
-use std::sync::{Mutex, PoisonError};
-
 use cni_types::conf::NetworkConfList;
 use cni_types::json::{Document, Limits, RawObject};
+use parking_lot::Mutex;
 
 /// Maximum number of cached confs.
 const KEPT: usize = 32;
@@ -19,7 +18,7 @@ impl Confs {
     /// # Errors
     /// Why the conf cannot be parsed into one.
     pub(super) fn tree(&self, conf: &NetworkConfList) -> Result<Document, String> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Some((_, tree)) = known.iter().find(|(known, _)| known.text() == conf.text()) {
             return Ok(tree.clone());
         }
@@ -55,6 +54,6 @@ mod tests {
                 assert_eq!(confs.tree(&conf(number)).unwrap(), tree);
             }
         }
-        assert_eq!(confs.known.lock().unwrap().len(), KEPT);
+        assert_eq!(confs.known.lock().len(), KEPT);
     }
 }

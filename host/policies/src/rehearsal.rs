@@ -1,7 +1,6 @@
 //! Records what policies do in a rehearsal.
 
-use std::sync::{Mutex, PoisonError};
-
+use parking_lot::{Mutex, MutexGuard};
 use policy_engine::{AppliedEdit, Call, Denied, Finding, Hook, Mode, Witness};
 
 use cnidaria_core::ports::{Action, Operation, PolicyAction, RehearsalRecord};
@@ -30,8 +29,8 @@ impl Recorder {
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Recorded> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Recorded> {
+        self.0.lock()
     }
 }
 

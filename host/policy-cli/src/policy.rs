@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use policy_engine::compile;
 use policy_engine::trial::{Compiled, Configuration, Fault, Loaded, Refusal};
 use serde_json::{Map, Value};
@@ -181,7 +182,7 @@ impl Policy {
     /// [`Unloaded`].
     pub(crate) async fn load_with(&self, replaced: &Map<String, Value>) -> Parsed {
         let text = self.merged(replaced)?;
-        let known = || self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || self.loaded.lock();
         if let Some(loaded) = known().get(&text) {
             return loaded.clone();
         }

@@ -1,9 +1,10 @@
 //! Overlays the daemon's file on the conf of every request.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use cni_types::json::RawObject;
+use parking_lot::Mutex;
 
 use super::net_conf::{Error, NetConf};
 
@@ -43,7 +44,7 @@ impl Overlay {
     /// # Errors
     /// As [`NetConf::parse`].
     pub fn conf(&self, text: &[u8]) -> Result<Arc<NetConf>, Error> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         if let Some(known) = last.as_ref().filter(|known| known.text == text) {
             return Ok(Arc::clone(&known.conf));
         }

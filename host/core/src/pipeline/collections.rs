@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use crate::domain::entry::Entry;
@@ -69,7 +69,7 @@ impl Collections {
 
     /// Remembers whether a network's delegates timed out.
     pub(super) fn set_slow(&self, keys: &BTreeSet<String>, is_slow: bool) {
-        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slow = self.slow.lock();
         for key in keys {
             match is_slow {
                 true => drop(slow.insert(key.clone())),
@@ -81,13 +81,13 @@ impl Collections {
     /// Forgets networks that no longer exist.
     pub(super) fn retain_slow<'a>(&self, keys: impl Iterator<Item = &'a String>) {
         let known: HashSet<&String> = keys.collect();
-        let mut slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slow = self.slow.lock();
         slow.retain(|key| known.contains(key));
     }
 
     /// Whether a network's delegates timed out in their last GC.
     pub(super) fn is_slow(&self, keys: &BTreeSet<String>) -> bool {
-        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        let slow = self.slow.lock();
         keys.iter().any(|key| slow.contains(key))
     }
 
@@ -114,7 +114,7 @@ impl Collections {
     }
 
     fn networks(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.networks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.networks.lock()
     }
 }
 

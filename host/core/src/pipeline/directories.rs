@@ -4,9 +4,10 @@
 //! name one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::dirs::Dirs;
@@ -87,7 +88,7 @@ impl Directories {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Dirs>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

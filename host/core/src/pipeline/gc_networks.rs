@@ -2,12 +2,13 @@
 //! others nor the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::conf::NetworkConfList;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use parking_lot::Mutex;
 
 use super::dirs::Dirs;
 use super::gc::{AT_ONCE, guessed, of_entry};
@@ -104,7 +105,7 @@ pub(super) async fn collect_all(
         }
     };
     let is_done = patiently(deadline, collecting).await.is_some();
-    let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut progress = progress.lock();
     let mut errors = std::mem::take(&mut progress.errors);
     if !is_done && progress.left > 0 {
         errors.push(Error::Continues(waited));
@@ -122,7 +123,7 @@ struct Progress {
 /// Notes that the GC of a network has ended.
 fn note(progress: &Mutex<Progress>, network: &Network, failed: Vec<Error>) {
     if network.is_attached {
-        let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = progress.lock();
         progress.left -= 1;
         progress.errors.extend(failed);
         return;

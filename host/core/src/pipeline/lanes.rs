@@ -2,8 +2,9 @@
 //! own retries.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Concurrent retries of one network. Slots already limit the delegates of all
@@ -53,7 +54,7 @@ impl Lanes {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<String, usize>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+        self.running.lock()
     }
 }
 

@@ -50,14 +50,15 @@ mod undone;
 mod warnings;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use cni_types::args::{Command, ContainerId};
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
 
@@ -423,18 +424,12 @@ impl Pipeline {
     }
 
     fn remember_conf(&self, conf: &Arc<NetConf>) {
-        let mut last = self
-            .last_conf
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_conf.lock();
         *last = Some(Arc::clone(conf));
     }
 
     fn last_conf(&self) -> Option<Arc<NetConf>> {
-        let last = self
-            .last_conf
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last = self.last_conf.lock();
         last.clone()
     }
 

@@ -4,9 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cni_types::args::ContainerId;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The containers of each ledger directory.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Traces {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,9 +4,9 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cni_types::args::{ContainerId, IfName};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Pipeline;
 use super::dirs::Dirs;
@@ -84,7 +84,7 @@ impl Undone {
     }
 
     fn lock(&self) -> MutexGuard<'_, Remembered> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }
 

@@ -2,10 +2,11 @@
 //! the daemon runs. Leaves the socket of another daemon alone.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cnidaria_core::report;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -35,7 +36,7 @@ impl Unbound {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 
@@ -48,12 +49,12 @@ impl Tenures {
     }
 
     fn are_in_place(&self, dir: &Path) -> bool {
-        let tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let tenures = self.0.lock();
         tenures.iter().any(|one| one.is_in_place(dir))
     }
 
     fn add(&self, tenure: Tenure) {
-        let mut tenures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tenures = self.0.lock();
         tenures.push(Arc::new(tenure));
     }
 }

@@ -1,8 +1,7 @@
 //! How much is logged: as configured, or as an operator has set since, for some modules or for all.
 
-use std::sync::{PoisonError, RwLock};
-
 use cnidaria_core::conf::logging::LogLevel;
+use parking_lot::RwLock;
 use shim_api::log::{LogChange, LogLevels};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
@@ -66,7 +65,7 @@ impl Levels {
 
     /// Sets the level of the configuration, before the first line.
     pub(super) fn configure(&self, configured: LogLevel) {
-        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.0.write();
         (now.configured, now.level) = (configured, configured);
     }
 
@@ -102,7 +101,7 @@ impl Levels {
             }
             modules.push((module.clone(), parse(level)?));
         }
-        let mut now = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut now = self.0.write();
         now.level = level.unwrap_or(now.configured);
         now.modules = modules;
         drop(now);
@@ -121,7 +120,7 @@ impl Levels {
     }
 
     fn look<T>(&self, look: impl FnOnce(&Now) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        look(&self.0.read())
     }
 }
 

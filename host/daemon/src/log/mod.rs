@@ -7,9 +7,10 @@ mod rotating;
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Stderr, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use cni_types::text::deceives;
+use parking_lot::Mutex;
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -80,7 +81,7 @@ struct Lines(Arc<Sinks>, LogFormat);
 impl Sinks {
     fn report(&self, line: &[u8]) {
         if let Some(stderr) = &self.stderr {
-            let mut stderr = stderr.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut stderr = stderr.lock();
             stderr.write(line);
         }
     }
@@ -118,7 +119,7 @@ impl Write for Lines {
     fn write(&mut self, written: &[u8]) -> io::Result<usize> {
         let line = &*visible(written, self.1);
         if let Some(file) = &self.0.file {
-            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = file.lock();
             if let Err(error) = file.write(line) {
                 // Standard error is the only place left to report this.
                 self.0

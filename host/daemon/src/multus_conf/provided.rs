@@ -3,11 +3,12 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::Error;
 use cnidaria_core::domain::shim::Shims;
 use config::conf_file::ConfFile;
+use parking_lot::{Mutex, MutexGuard};
 
 /// The conf that a [`Provider`](super::Provider) keeps up to date, shared with what removes it.
 #[derive(Debug, Clone)]
@@ -126,7 +127,7 @@ impl Provided {
 
     fn lock(&self) -> MutexGuard<'_, WriteState> {
         let state = self.0.state.lock();
-        state.unwrap_or_else(PoisonError::into_inner)
+        state
     }
 }
 

@@ -1,10 +1,11 @@
 //! The trace of one request while it grows.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use cnidaria_core::domain::trace_parent::{SpanId, TraceId, TraceParent};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::fields::{Fields, OUTCOME};
 
@@ -148,6 +149,6 @@ impl Record {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use shim_api::trace::TraceList;
 
 use super::record::Record;
@@ -78,6 +79,6 @@ impl Ring {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Record>>> {
-        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
+        self.traces.lock()
     }
 }

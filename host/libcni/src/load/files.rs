@@ -3,10 +3,10 @@
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use cni_types::conf::NetworkConfList;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Error, parsed, read};
 
@@ -108,9 +108,7 @@ impl Files {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Remembered>> {
-        self.remembered
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.remembered.lock()
     }
 }
 

@@ -10,7 +10,7 @@ use cnidaria_core::domain::pod::{Pod, PodRef};
 use cnidaria_core::ports::{Cluster, ClusterError, DeviceInfo, Devices, DevicesError, Event};
 use serde_json::value::RawValue;
 
-use super::{World, lock};
+use super::World;
 
 #[async_trait]
 impl Cluster for World {
@@ -30,7 +30,9 @@ impl Cluster for World {
     }
 
     async fn set_network_status(&self, pod: &PodRef, status: &str) -> Result<(), ClusterError> {
-        lock(&self.statuses).insert(pod.to_string(), status.to_owned());
+        self.statuses
+            .lock()
+            .insert(pod.to_string(), status.to_owned());
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use cnidaria_core::domain::entry::{Entry, FailedAdd};
 use cnidaria_core::ports::{Attached, DelegateError, Delegates, Wanted};
 use serde_json::{Map, Value, json};
 
-use super::{DEFAULT_NETWORK, World, lock};
+use super::{DEFAULT_NETWORK, World};
 use crate::manifests::Objects;
 use crate::suggest;
 
@@ -167,7 +167,7 @@ impl Delegates for World {
 impl World {
     /// The answer for an attachment: by interface, `namespace/name`, name, or for any network.
     fn answer(&self, entry: &Entry) -> Option<Answer> {
-        let answers = lock(&self.answers);
+        let answers = self.answers.lock();
         let name = entry.network.rsplit('/').next().unwrap_or_default();
         let keys = [entry.if_name.as_str(), &entry.network, name, ANY];
         keys.into_iter().find_map(|key| answers.get(key).cloned())

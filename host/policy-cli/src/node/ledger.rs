@@ -13,7 +13,7 @@ use cnidaria_core::ports::{
     DeferredDel, Ledger, LedgerError, Listing, Lost, Recorded, Standing, StandingAttachment, Undo,
 };
 
-use super::{World, lock};
+use super::World;
 
 impl Standing for World {
     fn keep(&self, _: bool) {}
@@ -23,7 +23,7 @@ impl Standing for World {
         after: Option<&str>,
         visit: &mut dyn FnMut(&str, &StandingAttachment) -> ControlFlow<()>,
     ) -> bool {
-        let recorded = lock(&self.recorded);
+        let recorded = self.recorded.lock();
         let all = recorded
             .values()
             .flatten()
@@ -45,13 +45,13 @@ impl Ledger for World {
     async fn record(&self, _: &Path, entries: &[Entry]) -> Result<(), LedgerError> {
         if let Some(first) = entries.first() {
             let container = first.container_id.to_string();
-            lock(&self.recorded).insert(container, entries.to_vec());
+            self.recorded.lock().insert(container, entries.to_vec());
         }
         Ok(())
     }
 
     async fn record_result(&self, _: &Path, entry: &Entry) -> Result<(), LedgerError> {
-        let mut recorded = lock(&self.recorded);
+        let mut recorded = self.recorded.lock();
         let entries = recorded.get_mut(entry.container_id.as_str());
         for known in entries.into_iter().flatten() {
             if known.if_name == entry.if_name {
@@ -66,7 +66,7 @@ impl Ledger for World {
     }
 
     async fn find(&self, _: &Path, sandbox: &Sandbox) -> Result<Recorded, LedgerError> {
-        let recorded = lock(&self.recorded);
+        let recorded = self.recorded.lock();
         let entries = recorded.get(sandbox.container_id.as_str()).cloned();
         Ok(entries.map_or(Recorded::Nothing, Recorded::Whole))
     }
@@ -80,7 +80,7 @@ impl Ledger for World {
     }
 
     async fn forget_result(&self, _: &Path, entry: &Entry) -> Result<(), LedgerError> {
-        if let Some(entries) = lock(&self.recorded).get_mut(entry.container_id.as_str()) {
+        if let Some(entries) = self.recorded.lock().get_mut(entry.container_id.as_str()) {
             entries.retain(|known| known.if_name != entry.if_name);
         }
         Ok(())
@@ -126,7 +126,7 @@ impl Ledger for World {
     }
 
     async fn forget(&self, _: &Path, container: &ContainerId) -> Result<(), LedgerError> {
-        lock(&self.recorded).remove(container.as_str());
+        self.recorded.lock().remove(container.as_str());
         Ok(())
     }
 
@@ -148,7 +148,7 @@ impl Ledger for World {
 
     async fn list(&self, _: &Path) -> Result<Listing, LedgerError> {
         Ok(Listing {
-            entries: lock(&self.recorded).values().flatten().cloned().collect(),
+            entries: self.recorded.lock().values().flatten().cloned().collect(),
             unreadable: Vec::new(),
         })
     }

@@ -10,13 +10,14 @@ mod recorder;
 mod request;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cni_types::json::RawObject;
 use cni_types::result::CniResult;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::pipeline::{Error, Pipeline, Ports};
+use parking_lot::Mutex;
 use policies::{Engine, Lookup};
 use policy_engine::PolicyHost;
 use policy_engine::record::{Memory, Recorded};
@@ -159,7 +160,7 @@ impl<'p> Node<'p> {
 
     /// Sets what the delegates answer from now on, by network.
     pub(crate) fn answer_with(&self, answers: BTreeMap<String, Answer>) {
-        *lock(&self.world.answers) = answers;
+        *self.world.answers.lock() = answers;
     }
 
     /// Sets the time that the policy sees, if it began with one.
@@ -181,13 +182,13 @@ impl<'p> Node<'p> {
 
     /// The recorded attachments of a sandbox, in order.
     pub(crate) fn entries(&self, container: &str) -> Vec<Entry> {
-        let recorded = lock(&self.world.recorded);
+        let recorded = self.world.recorded.lock();
         recorded.get(container).cloned().unwrap_or_default()
     }
 
     /// The network-status of a pod, as JSON text.
     pub(crate) fn status(&self, namespace: &str, name: &str) -> Option<String> {
-        let statuses = lock(&self.world.statuses);
+        let statuses = self.world.statuses.lock();
         statuses.get(&format!("{namespace}/{name}")).cloned()
     }
 
@@ -203,8 +204,4 @@ impl<'p> Node<'p> {
     pub(crate) fn state(&self) -> Vec<(String, Vec<u8>)> {
         self.policy.kept(&self.host)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,14 +1,12 @@
 //! Records what a policy does.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use policy_engine::{
     AppliedEdit, Call, Cause, Denied, Finding, Hook, Level, Mode, Verdict, Witness,
 };
 use serde_json::Value;
-
-use super::lock;
 
 /// What a policy did, in order. A hook's log lines come before its call, and everything else after.
 #[derive(Debug, Clone)]
@@ -79,17 +77,17 @@ struct Recorded {
 impl Recorder {
     /// Everything since the last time.
     pub(super) fn take(&self) -> Vec<PolicyEvent> {
-        std::mem::take(&mut lock(&self.0).events)
+        std::mem::take(&mut self.0.lock().events)
     }
 
     fn push(&self, event: PolicyEvent) {
-        lock(&self.0).events.push(event);
+        self.0.lock().events.push(event);
     }
 }
 
 impl Witness for Recorder {
     fn called(&self, call: &Call<'_>) {
-        let mut recorded = lock(&self.0);
+        let mut recorded = self.0.lock();
         recorded.if_name = call.attachment.map(|(_, if_name)| if_name.to_owned());
         recorded.events.push(PolicyEvent::Called {
             hook: call.hook,
@@ -116,7 +114,7 @@ impl Witness for Recorder {
             value: operation.parsed(),
         });
         let edits = edits.collect();
-        let mut recorded = lock(&self.0);
+        let mut recorded = self.0.lock();
         let if_name = recorded.if_name.clone();
         recorded.events.push(PolicyEvent::Edited {
             hook: edit.hook,

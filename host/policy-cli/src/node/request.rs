@@ -5,7 +5,7 @@ use std::time::Duration;
 use cnidaria_core::conf::timeouts::Timeouts;
 use serde_json::{Value, json};
 
-use super::{World, lock};
+use super::World;
 
 /// The name of the default network.
 pub(super) const DEFAULT_NETWORK: &str = "default";
@@ -92,7 +92,7 @@ impl RuntimeCall {
 
 /// The shim's conf with the attachments in use.
 fn with_valid(conf: &str, containers: &[String], world: &World) -> String {
-    let recorded = lock(&world.recorded);
+    let recorded = world.recorded.lock();
     let valid: Vec<Value> = containers
         .iter()
         .filter(|container| recorded.contains_key(*container))

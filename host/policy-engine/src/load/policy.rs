@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
 
 use crate::config::{FailurePolicies, Match, Spec};
 use crate::model::description::Description;
@@ -403,11 +405,7 @@ impl Policy {
             load: self.load_number(),
             digest: self.digest.as_deref().map(str::to_owned),
         };
-        *self
-            .counts
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(last);
+        *self.counts.last_failure.lock() = Some(last);
     }
 
     /// Builds a denial in this policy's name.
@@ -432,12 +430,7 @@ impl Policy {
     pub(crate) fn info(&self) -> PolicyInfo {
         let spec = self.spec.as_deref();
         let module = self.module.as_deref();
-        let last_failure = self
-            .counts
-            .last_failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let last_failure = self.counts.last_failure.lock().clone();
         let last_error = last_failure.as_ref().map(|last| last.error.clone());
         PolicyInfo {
             name: self.name.to_string(),

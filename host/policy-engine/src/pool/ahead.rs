@@ -2,8 +2,10 @@
 //! When a request that took one is answered, the next one is made.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::config::Spec;
 use crate::model::grant::Grant;
@@ -82,8 +84,8 @@ impl Ahead {
         }
     }
 
-    fn place(&self) -> std::sync::MutexGuard<'_, Place> {
-        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock()
     }
 }
 

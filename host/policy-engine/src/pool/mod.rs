@@ -9,9 +9,10 @@ mod ahead;
 mod request;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 
@@ -94,7 +95,7 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Background> {
         let locked = self.background.lock();
-        locked.unwrap_or_else(PoisonError::into_inner)
+        locked
     }
 
     /// Counts a request until it [ends](Self::end_request).

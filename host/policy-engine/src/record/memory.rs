@@ -1,6 +1,6 @@
 //! Records in memory, for tests of policies.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use super::form::Recorded;
 use super::tape::{Sink, Tape};
@@ -12,7 +12,7 @@ pub struct Memory(Mutex<Vec<Recorded>>);
 impl Memory {
     /// Takes the requests so far, in order.
     pub fn take(&self) -> Vec<Recorded> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }
 
@@ -22,7 +22,7 @@ impl Sink for Memory {
     }
 
     fn take(&self, tape: Tape) {
-        let mut records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = self.0.lock();
         records.push(Recorded::of(tape));
     }
 }

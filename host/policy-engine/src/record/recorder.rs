@@ -2,9 +2,11 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::form::Recorded;
 use super::frame::{Head, MAX_RECORD};
@@ -132,8 +134,7 @@ impl Recorder {
             if left.is_zero() {
                 break;
             }
-            let waited = self.written.wait_timeout(queue, left);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.written.wait_for(&mut queue, left);
         }
         queue.hurries = false;
     }
@@ -160,7 +161,7 @@ impl Recorder {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 
     /// Writes what is waiting, until recording stops.
@@ -219,7 +220,7 @@ impl Recorder {
                 self.written.notify_all();
                 return None;
             }
-            queue = wait(&self.ready, queue);
+            self.ready.wait(&mut queue);
         }
         let deadline = Instant::now() + GATHER;
         while !queue.hurries && self.is_on() {
@@ -227,8 +228,7 @@ impl Recorder {
             if left.is_zero() {
                 break;
             }
-            let waited = self.ready.wait_timeout(queue, left);
-            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            self.ready.wait_for(&mut queue, left);
         }
         queue.is_writing = true;
         queue.bytes = 0;
@@ -274,10 +274,6 @@ fn portion(tapes: &mut dyn Iterator<Item = Tape>, redactor: &Redactor) -> Vec<Ve
         }
     }
     records
-}
-
-fn wait<'a, T>(ready: &Condvar, queue: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-    ready.wait(queue).unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,9 +10,10 @@ mod origin;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use crate::model::outside;
@@ -146,7 +147,7 @@ impl States {
 
     /// The state of a policy, opened on first use.
     pub(crate) fn open(&self, policy: &str) -> Arc<PolicyState> {
-        let mut open = lock(&self.open);
+        let mut open = self.open.lock();
         if let Some(state) = open.get(policy) {
             return Arc::clone(state);
         }
@@ -166,14 +167,14 @@ impl States {
 
     /// What was wrong with the file of a policy's state, if it was read.
     pub(crate) fn damage(&self, policy: &str) -> Option<String> {
-        let state = lock(&self.open).get(policy).map(Arc::clone)?;
-        let contents = lock(state.contents.get()?);
+        let state = self.open.lock().get(policy).map(Arc::clone)?;
+        let contents = state.contents.get()?.lock();
         contents.damage.as_ref().map(|damage| damage.reason.clone())
     }
 
     /// Whether no policy keeps state.
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.open).is_empty()
+        self.open.lock().is_empty()
     }
 
     /// Removes keys bound to an attachment, and to its sandbox if it is the default network.
@@ -199,7 +200,7 @@ impl States {
 
     /// A copy in memory, whose changes are not kept.
     pub(crate) fn snapshot(&self) -> Self {
-        let open = lock(&self.open);
+        let open = self.open.lock();
         let copies = open
             .iter()
             .map(|(policy, state)| (policy.clone(), Arc::new(state.snapshot())))
@@ -222,7 +223,7 @@ impl States {
     }
 
     fn all(&self) -> Vec<Arc<PolicyState>> {
-        lock(&self.open).values().map(Arc::clone).collect()
+        self.open.lock().values().map(Arc::clone).collect()
     }
 }
 
@@ -292,7 +293,7 @@ impl PolicyState {
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
-        lock(self.contents.get_or_init(|| {
+        let contents = self.contents.get_or_init(|| {
             let file::Read { keys, damage } =
                 self.file.as_deref().map(file::read).unwrap_or_default();
             if let (Some(_), Some(observer)) = (&damage, &self.shared.observer) {
@@ -307,7 +308,8 @@ impl PolicyState {
                 replaced: Vec::new(),
                 damage,
             })
-        }))
+        });
+        contents.lock()
     }
 
     /// Writes the memory to the file, unless the file already contains `change`.
@@ -315,7 +317,7 @@ impl PolicyState {
         let Some(file) = &self.file else {
             return Ok(());
         };
-        let mut written = lock(&self.written);
+        let mut written = self.written.lock();
         if written.change >= change {
             return Ok(());
         }
@@ -422,11 +424,6 @@ fn pause(bytes: usize) -> Duration {
 /// Bytes that a key counts against the quota.
 fn size(key: &str, value: &Value) -> usize {
     key.len() + value.bytes.len()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is one step, so the data is consistent even after a panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

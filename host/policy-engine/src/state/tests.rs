@@ -265,7 +265,7 @@ fn file_write_does_not_block_reads() {
     let states = States::new(Some(dir.path().join("state")), None);
     let (state, other) = (states.open("10-p"), states.open("20-q"));
     set(&state, "k", None);
-    let writing = lock(&state.written);
+    let writing = state.written.lock();
     assert_eq!(state.get("k"), Some(vec![1]));
     set(&other, "k", None);
     std::thread::scope(|scope| {
@@ -398,9 +398,9 @@ fn write_interval_grows_with_file_size() {
     assert_eq!(pause(32 << 20), Duration::from_secs(1));
     let dir = tempfile::tempdir().unwrap();
     let state = States::new(Some(dir.path().join("state")), None).open("10-p");
-    assert!(lock(&state.written).next.is_none());
+    assert!(state.written.lock().next.is_none());
     set(&state, "k", None);
-    assert!(lock(&state.written).next.is_some());
+    assert!(state.written.lock().next.is_some());
 }
 
 #[test]

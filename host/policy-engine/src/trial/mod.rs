@@ -9,9 +9,10 @@ mod replay;
 mod services;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use wasmtime::component::Component;
 
 use crate::compile;
@@ -177,7 +178,7 @@ impl Compiled {
 
     fn ready(&self, spec: &Spec) -> wasmtime::Result<Ready> {
         let kind = engine::kind(&spec.limits);
-        let mut known = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.ready.lock();
         if let Some(ready) = known.iter().find(|ready| ready.kind == kind) {
             return Ok(ready.clone());
         }

@@ -4,10 +4,11 @@
 //! than most calls. So a guest about to run only sets a kernel timer, unless it is already set, and
 //! the thread wakes when the first tick is due: by then most guests have returned.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustix::fd::OwnedFd;
 use rustix::io;
 use rustix::time::{
@@ -42,7 +43,7 @@ struct Engines {
 /// The kernel has no timer or thread left.
 pub(crate) fn add<'a>(engines: impl Iterator<Item = &'a Engine>) -> wasmtime::Result<()> {
     let ticker = TICKER.as_ref().map_err(|error| *error)?;
-    let mut known = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = ENGINES.lock();
     known.engines.extend(engines.map(Engine::weak));
     if !known.thread {
         // A thread, not a task: guests must be interrupted even when they occupy the whole runtime.
@@ -65,7 +66,7 @@ pub(crate) fn enter() -> Option<Running<'static>> {
 
 /// Advances the epochs of all engines.
 fn advance() {
-    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut engines = ENGINES.lock();
     engines.engines.retain(|engine| {
         let engine = engine.upgrade();
         engine.inspect(Engine::increment_epoch).is_some()

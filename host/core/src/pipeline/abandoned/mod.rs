@@ -20,11 +20,12 @@ mod living;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::args::{ContainerId, IfName, NetworkName};
 use cni_types::conf::NetworkConfList;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Pipeline;
@@ -113,12 +114,12 @@ impl Collector {
 
     /// What was collected last, the oldest first.
     pub fn recent(&self) -> Vec<Collected> {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.lock();
         recent.iter().cloned().collect()
     }
 
     fn remember(&self, collected: Collected) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         if recent.len() >= RECENT {
             recent.pop_front();
         }

@@ -9,9 +9,10 @@ mod cancellation;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use cni_types::args::{ContainerId, IfName};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::Instant;
 
@@ -100,15 +101,13 @@ impl Arrivals {
     /// All containers so far.
     pub(super) fn all(&self) -> Vec<ContainerId> {
         let containers = self.containers.lock();
-        let containers = containers.unwrap_or_else(PoisonError::into_inner);
+        let containers = containers;
         containers.iter().cloned().collect()
     }
 
     pub(super) fn has(&self, container: &ContainerId) -> bool {
         let containers = self.containers.lock();
-        containers
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(container)
+        containers.contains(container)
     }
 }
 
@@ -176,36 +175,27 @@ impl Turns {
     /// The containers that have requests now, or get one while the returned value lives.
     pub(super) fn arrivals(&self) -> Arrivals {
         let arrived = Arc::<Mutex<HashSet<ContainerId>>>::default();
-        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.watchers.lock();
         watchers.push(Arc::downgrade(&arrived));
         drop(watchers);
         // Read after registering: a ticket drawn in between is in at least one of the two.
-        let containers = self
-            .containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let containers = self.containers.lock();
         let requested = containers
             .iter()
             .filter(|(_, container)| container.requests.load(Ordering::Relaxed) > 0);
-        arrived
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(requested.map(|(id, _)| id.clone()));
+        arrived.lock().extend(requested.map(|(id, _)| id.clone()));
         Arrivals {
             containers: arrived,
         }
     }
 
     fn announce(&self, id: &ContainerId) {
-        let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| {
             let Some(arrived) = watcher.upgrade() else {
                 return false;
             };
-            arrived
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(id.clone());
+            arrived.lock().insert(id.clone());
             true
         });
     }
@@ -217,10 +207,7 @@ impl Turns {
 
     /// Without an interface, only DELs of the whole container reach the ticket.
     fn draw(&self, id: &ContainerId, work: Work, if_name: Option<&IfName>) -> Ticket {
-        let mut containers = self
-            .containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut containers = self.containers.lock();
         let container = containers.entry(id.clone()).or_insert_with(|| Container {
             turn: Arc::default(),
             deletions: watch::Sender::new(Deletions::default()),
@@ -245,22 +232,14 @@ impl Turns {
     /// Whether anything waits for the container's turn or has it.
     pub(super) fn is_busy(&self, id: &ContainerId) -> bool {
         let containers = self.containers.lock();
-        containers
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains_key(id)
+        containers.contains_key(id)
     }
 
     /// What has the container's turn now.
     pub(super) fn holder(&self, id: &ContainerId) -> Option<Holder> {
-        let containers = self
-            .containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let containers = self.containers.lock();
         let container = containers.get(id)?;
-        *container
-            .holder
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *container.holder.lock()
     }
 
     /// Whether a DEL has the container's turn now.
@@ -333,7 +312,7 @@ impl Turn {
                 since: Instant::now(),
             });
             let known = &ticket.container.holder;
-            *known.lock().unwrap_or_else(PoisonError::into_inner) = holder;
+            *known.lock() = holder;
         }
     }
 }
@@ -347,10 +326,7 @@ impl Drop for Turn {
         let Some(ticket) = self.ticket.take() else {
             return;
         };
-        let mut containers = ticket
-            .containers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut containers = ticket.containers.lock();
         // One reference is the map's, the other this ticket's: no other request waits.
         if Arc::strong_count(&ticket.container.turn) == 2 {
             containers.remove(&ticket.id);

@@ -35,7 +35,7 @@ async fn no_entry_stays_without_waiters() {
     assert!(futures_util::poll!(&mut gave_up).is_pending());
     drop(gave_up);
     drop(first);
-    assert!(turns.containers.lock().unwrap().is_empty());
+    assert!(turns.containers.lock().is_empty());
 }
 
 #[tokio::test]
@@ -45,11 +45,11 @@ async fn a_turn_that_is_taken_is_not_waited_for() {
     let first = turns.take(&a, Work::Undo).await;
     assert!(turns.try_take(&a, Work::Undo).is_none());
     drop(first);
-    assert!(turns.containers.lock().unwrap().is_empty());
+    assert!(turns.containers.lock().is_empty());
     let second = turns.try_take(&a, Work::Undo);
     assert!(turns.try_take(&a, Work::Undo).is_none());
     drop(second);
-    assert!(turns.containers.lock().unwrap().is_empty());
+    assert!(turns.containers.lock().is_empty());
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn arrivals_include_only_requests() {
     assert!(!arrivals.has(&id("gc")), "its own turns do not count");
     drop(arrivals);
     turns.announce(&id("x"));
-    assert!(turns.watchers.lock().unwrap().is_empty());
+    assert!(turns.watchers.lock().is_empty());
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use cni_types::args::ContainerId;
+use parking_lot::{Mutex, MutexGuard};
 
 /// A bound on the sandboxes of one directory.
 #[derive(Debug, Clone)]
@@ -50,7 +51,7 @@ impl Count {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<PathBuf, usize>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 }
 

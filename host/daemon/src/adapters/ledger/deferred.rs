@@ -5,7 +5,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 
 use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
@@ -61,7 +60,7 @@ impl Files {
     /// # Errors
     /// [`LedgerError`]; shims then record no new DELs.
     pub(crate) fn ask_for_deferred(&self, cni_dir: &Path, may: bool) -> Result<(), LedgerError> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut asked = self.asked.lock();
         let told = match may {
             true => {
                 asked.insert(cni_dir.to_owned());
@@ -89,7 +88,7 @@ impl Files {
 
     /// Removes the directory after its last record, unless shims may record DELs.
     pub(super) fn ask_no_more(&self, cni_dir: &Path) {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.asked.lock();
         if !asked.contains(cni_dir) {
             // Fails while it has records.
             let _ = no_more(cni_dir);

@@ -4,11 +4,12 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cnidaria_core::supervision;
 use config::own::Durability;
+use parking_lot::Mutex;
 
 /// How long changes are grouped. With the fsyncs, well below a second.
 const GATHER: Duration = Duration::from_millis(300);
@@ -59,7 +60,7 @@ impl Disk {
     /// Schedules an fsync of a written file and its directory. Requires a tokio runtime.
     pub(super) fn sync_soon(&self, path: &Path) {
         let awaited = {
-            let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut group = self.group.lock();
             group.changed.push(path.to_owned());
             std::mem::replace(&mut group.awaited, true)
         };
@@ -75,7 +76,7 @@ impl Disk {
         loop {
             tokio::time::sleep(GATHER).await;
             let changed = {
-                let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut group = self.group.lock();
                 group.awaited = !group.changed.is_empty();
                 std::mem::take(&mut group.changed)
             };
@@ -136,7 +137,7 @@ pub(super) mod tests {
         let synced: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
         let log = Arc::clone(&synced);
         let disk = Disk::with(durability, move |path| {
-            log.lock().unwrap().push(path.to_owned());
+            log.lock().push(path.to_owned());
             Ok(())
         });
         (disk, synced)
@@ -148,10 +149,10 @@ pub(super) mod tests {
         for name in ["a", "b", "a"] {
             disk.sync_soon(&Path::new("/ledger").join(name));
         }
-        assert!(synced.lock().unwrap().is_empty());
+        assert!(synced.lock().is_empty());
         tokio::time::sleep(Duration::from_secs(1)).await;
         let paths = ["/ledger/a", "/ledger/b", "/ledger"].map(PathBuf::from);
-        assert_eq!(*synced.lock().unwrap(), paths);
+        assert_eq!(*synced.lock(), paths);
     }
 
     #[tokio::test(start_paused = true)]
@@ -160,7 +161,7 @@ pub(super) mod tests {
         for round in 1..4 {
             disk.sync_soon(Path::new("/ledger/a"));
             tokio::time::sleep(Duration::from_secs(1)).await;
-            assert_eq!(synced.lock().unwrap().len(), 2 * round);
+            assert_eq!(synced.lock().len(), 2 * round);
         }
     }
 

@@ -110,7 +110,7 @@ mod tests {
         let path = dir.path().join("a");
         let (disk, synced) = recorded(Durability::Strict);
         replace(&path, b"text", &disk).unwrap();
-        assert_eq!(synced.lock().unwrap().len(), 2);
+        assert_eq!(synced.lock().len(), 2);
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let path = dir.path().join("a");
         let (disk, synced) = recorded(Durability::Grouped);
         replace(&path, b"text", &disk).unwrap();
-        assert!(synced.lock().unwrap().is_empty());
+        assert!(synced.lock().is_empty());
         assert_eq!(read(&path).unwrap(), b"text");
     }
 }

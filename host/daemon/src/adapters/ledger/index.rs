@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, ControlFlow};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::ports::{Ledger as _, LedgerError, Standing, StandingAttachment};
 use cnidaria_core::report::chain;
 use cnidaria_core::supervision;
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use super::Files;
 
@@ -113,11 +114,7 @@ impl Index {
             let (index, ledger, cni_dir) = &*state;
             Box::pin(index.read_until_complete(ledger, cni_dir))
         });
-        let former = self
-            .reading
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(reading.abort_handle());
+        let former = self.reading.lock().replace(reading.abort_handle());
         if let Some(former) = former {
             former.abort();
         }
@@ -151,8 +148,8 @@ impl Index {
         *kept = Kept::All(known);
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Kept> {
-        self.kept.write().unwrap_or_else(PoisonError::into_inner)
+    fn write(&self) -> RwLockWriteGuard<'_, Kept> {
+        self.kept.write()
     }
 }
 
@@ -189,7 +186,7 @@ impl Standing for Indexed {
         after: Option<&str>,
         visit: &mut dyn FnMut(&str, &StandingAttachment) -> ControlFlow<()>,
     ) -> bool {
-        let kept = self.0.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.kept.read();
         let Kept::All(known) = &*kept else {
             return false;
         };

@@ -23,12 +23,13 @@ mod undos;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cni_types::args::ContainerId;
 use futures_util::future::BoxFuture;
 use libcni::cache::{self, Cache};
+use parking_lot::Mutex;
 
 use self::aside::{clear, move_dir, set_aside};
 pub use self::boot::Boot;

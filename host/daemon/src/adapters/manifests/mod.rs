@@ -7,10 +7,11 @@ mod store;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -97,7 +98,7 @@ impl Cluster for Manifests {
         let text = serde_json::to_vec_pretty(&file).map_err(|e| failed(e.to_string()))?;
         let name = file_name::component(&format!("{}.json", pod.name));
         // Two sandboxes of one pod may write concurrently.
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.writing.lock();
         openat::write(&self.status_dir, &pod.namespace, &name, &text).map_err(|error| {
             let path = self.status_dir.join(&pod.namespace).join(&name);
             failed(format!("{}: {error}", path.display()))

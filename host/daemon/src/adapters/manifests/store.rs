@@ -4,10 +4,11 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use inotify::{Inotify, WatchMask};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::runtime::Handle;
@@ -113,7 +114,7 @@ impl Store {
     /// Hands new events to the reader. Returns the number of the last change.
     fn drain(&self) -> u64 {
         let mut buffer = [0; 4096];
-        let mut inotify = self.inotify.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inotify = self.inotify.lock();
         // Until the queue is empty (WouldBlock).
         while let Ok(events) = inotify.read_events(&mut buffer) {
             let mut events = events.peekable();
@@ -171,7 +172,7 @@ impl Reading {
     /// Reads until no changes are pending.
     fn read(&self) {
         let _running = Running(self);
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reader = self.reader.lock();
         let mut read = 0;
         while let Some((changed, number)) = self.next(read) {
             let objects = reader.read(&changed);
@@ -194,7 +195,7 @@ impl Reading {
     }
 
     fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 }
 

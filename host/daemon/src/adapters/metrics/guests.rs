@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -86,7 +87,7 @@ impl Guests {
 
     fn lock(&self) -> MutexGuard<'_, Metrics> {
         // Every change is a single step, so a poisoned lock is still consistent.
-        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+        self.metrics.lock()
     }
 }
 

@@ -7,12 +7,13 @@ mod policies;
 mod types;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -165,7 +166,7 @@ impl Metrics {
 
     /// All metrics in the Prometheus text format, with the daemon's state as it is now.
     pub fn text(&self, snapshot: Snapshot) -> String {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         self.node.set(snapshot);
         let mut text = String::new();
         // Writing to memory cannot fail.

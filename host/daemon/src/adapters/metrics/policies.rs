@@ -2,8 +2,8 @@
 //! or messages.
 
 use std::fmt::Debug;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use policy_engine::{Evaluation, Hook, Mode, Observer, PolicyInfo, Skipped, Verdict};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -151,7 +151,7 @@ impl Policies {
 
 impl Policies {
     fn places(&self) -> MutexGuard<'_, Vec<Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock()
     }
 
     fn place(&self, policy: &str, hook: Hook, verdict: &'static str, mode: Mode) -> Place {

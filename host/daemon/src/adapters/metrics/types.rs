@@ -2,9 +2,9 @@
 //! that are well known or have succeeded here get a label of their own, and a bounded number.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use cni_types::conf::NetworkConfList;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -74,7 +74,7 @@ impl Types {
         if KNOWN.contains(&name) {
             return name;
         }
-        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut others = self.others.lock();
         let is_known = others.contains(name);
         if !is_known && (!succeeded || others.len() >= MAX_OTHERS || name.len() > MAX_NAME) {
             return OTHER;

@@ -9,9 +9,10 @@ mod table;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 pub use table::{Direction, Traffic};
@@ -109,7 +110,7 @@ impl PodCounters {
         let _turn = self.turn.lock().await;
         let mut reading = Reading::default();
         let mut pods = pods(attachments, &mut reading.left_out);
-        let hung = locked(&self.hung).clone();
+        let hung = self.hung.lock().clone();
         pods.retain(|pod| {
             let is_hung = hung.len() >= MAX_HUNG || hung.contains(&pod.netns);
             if is_hung {
@@ -144,7 +145,7 @@ impl PodCounters {
             Err(error) => tracing::warn!(%error, "cannot start a thread that reads pods' counters"),
         }
         drop(leaving);
-        let mut work = locked(&work);
+        let mut work = work.lock();
         work.reading.left_out.hung += std::mem::take(&mut work.waiting);
         std::mem::take(&mut work.reading)
     }
@@ -178,17 +179,17 @@ impl Task {
     fn run(&self, pods: &[Pod]) {
         for pod in pods {
             {
-                let mut work = locked(&self.work);
+                let mut work = self.work.lock();
                 if work.is_abandoned {
                     return;
                 }
                 work.visited = Some(pod.netns.clone());
             }
             let table = (self.read)(pod);
-            let mut work = locked(&self.work);
+            let mut work = self.work.lock();
             work.visited = None;
             if work.is_abandoned {
-                locked(&self.hung).remove(&pod.netns);
+                self.hung.lock().remove(&pod.netns);
                 return;
             }
             work.waiting -= pod.interfaces.len();
@@ -212,14 +213,14 @@ struct Leaving(Task);
 impl Drop for Leaving {
     fn drop(&mut self) {
         // The thread may be finishing this namespace now, so the lock is held.
-        let mut work = locked(&self.0.work);
+        let mut work = self.0.work.lock();
         work.is_abandoned = true;
         if let Some(netns) = work.visited.clone() {
             tracing::warn!(
                 netns = %netns.display(),
                 "reading the counters of a pod's interfaces hangs; the metrics do not have them until it ends"
             );
-            locked(&self.0.hung).insert(netns);
+            self.0.hung.lock().insert(netns);
         }
     }
 }
@@ -275,10 +276,6 @@ fn pods(attachments: &[Summary], left_out: &mut LeftOut) -> Vec<Pod> {
         }
     }
     pods
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Readings of namespaces that a test stands for.
 
-use std::sync::Condvar;
-
 use cni_types::args::{ContainerId, IfName};
 use cni_types::conf::NetworkConfList;
 use cni_types::result::CniResult;
 use cnidaria_core::domain::entry::Entry;
 use cnidaria_core::domain::pod::PodRef;
 use cnidaria_core::domain::sandbox::Sandbox;
+use parking_lot::Condvar;
 use shim_api::deferred::NetnsId;
 
 use super::*;
@@ -57,13 +56,13 @@ struct Door(Mutex<bool>, Condvar);
 
 impl Door {
     fn open(&self) {
-        *locked(&self.0) = true;
+        *self.0.lock() = true;
         self.1.notify_all();
     }
 
     fn wait(&self) {
-        let is_open = self.1.wait_while(locked(&self.0), |is_open| !*is_open);
-        drop(is_open.unwrap_or_else(PoisonError::into_inner));
+        let mut is_open = self.0.lock();
+        self.1.wait_while(&mut is_open, |is_open| !*is_open);
     }
 }
 
@@ -146,7 +145,7 @@ async fn a_hung_namespace_holds_up_one_scrape_at_most() {
     assert_eq!(names(&second), ["a net1", "b net1"]);
     assert_eq!(second.left_out.hung, 1);
     door.open();
-    while !locked(&counters.hung).is_empty() {
+    while !counters.hung.lock().is_empty() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let third = read(&counters, entries()).await;
@@ -162,7 +161,7 @@ async fn hung_namespaces_take_few_threads() {
         let reading = read(&counters, entries()).await;
         assert_eq!(reading.left_out.hung, 9);
     }
-    assert_eq!(locked(&counters.hung).len(), MAX_HUNG);
+    assert_eq!(counters.hung.lock().len(), MAX_HUNG);
     door.open();
 }
 
@@ -174,6 +173,6 @@ async fn a_scraper_that_leaves_makes_no_further_threads() {
         let reading = read(&counters, [entry("hung", "net1")]);
         let _ = tokio::time::timeout(SHORT, reading).await;
     }
-    assert_eq!(locked(&counters.hung).len(), 1);
+    assert_eq!(counters.hung.lock().len(), 1);
     door.open();
 }

@@ -2,7 +2,9 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::model::report::Finding;
 use crate::wasm::instance::Instance;
@@ -44,7 +46,7 @@ impl Allowances {
 
     /// Counts something that the engine itself has to say of a policy.
     pub(super) fn say(&self, policy: &Arc<str>) -> Say {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut said = self.said.lock();
         let said = said.entry(Arc::clone(policy)).or_default();
         *said += 1;
         match (*said).cmp(&MAX_SAID) {

@@ -16,8 +16,9 @@ mod queue;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::config::Limits;
@@ -84,7 +85,7 @@ impl Memory {
 
     /// Registers an instance for eviction.
     pub(crate) fn made_ahead<T: Idle + 'static>(&self, idle: &Arc<T>) {
-        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.idle.lock();
         known.retain(|other| other.strong_count() > 0);
         if !known
             .iter()
@@ -102,7 +103,7 @@ impl Memory {
 
     /// Evicts the instances that no request uses.
     fn evict_idle(&self) {
-        let mut known = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.idle.lock();
         let evicted = std::mem::take(&mut *known);
         // Evicting an instance returns its memory.
         drop(known);
@@ -112,7 +113,7 @@ impl Memory {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock()
     }
 }
 

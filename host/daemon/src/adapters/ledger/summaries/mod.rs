@@ -6,11 +6,12 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cni_types::args::ContainerId;
 use libcni::cache::Cache;
+use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use super::recovery::{self, Results, complete, is_lasting};
@@ -114,7 +115,7 @@ impl Summaries {
             tokio::time::sleep(KEPT_FOR).await;
             kept.lock().await.clear();
         });
-        let mut expiry = self.expiry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut expiry = self.expiry.lock();
         if let Some(former) = expiry.replace(expiring.abort_handle()) {
             former.abort();
         }
