@@ -126,8 +126,7 @@ impl Provided {
     }
 
     fn lock(&self) -> MutexGuard<'_, WriteState> {
-        let state = self.0.state.lock();
-        state
+        self.0.state.lock()
     }
 }
 

@@ -94,8 +94,7 @@ impl Pool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Background> {
-        let locked = self.background.lock();
-        locked
+        self.background.lock()
     }
 
     /// Counts a request until it [ends](Self::end_request).
